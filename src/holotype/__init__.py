@@ -1,0 +1,139 @@
+"""Holotype binds a model's name to one exact thing: its code, its weights, and the record of both.
+
+    >>> import holotype
+    >>> "v2" in holotype.list_models(task="protein_interaction")
+    True
+    >>> holotype.get_model_info("v2").complexity
+    'medium'
+
+Importing this package costs a few milliseconds; everything else is imported when it is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Methods of the default registry, offered as functions.
+_OF_REGISTRY = frozenset(
+    {
+        "check_config",
+        "count_parameters",
+        "create_from_config",
+        "create_model",
+        "exists",
+        "get_available_models",
+        "get_model_class",
+        "get_model_info",
+        "get_pretrained_metadata",
+        "list_models",
+        "list_pretrained_models",
+        "list_problems",
+        "list_tasks",
+        "list_zoos",
+        "net_factory",
+        "pretrained_exists",
+        "register_alias",
+        "register_model",
+        "register_model_config",
+        "register_weights",
+        "zoo",
+    }
+)
+_ELSEWHERE = {
+    "registry": ("holotype.registries", "default_registry"),
+    "model_registry": ("holotype.registries", "default_registry"),
+    "Registry": ("holotype.registries", "Registry"),
+    "Zoo": ("holotype.registries", "Zoo"),
+    "Task": ("holotype.tasks", "Task"),
+    "HolotypeError": ("holotype.errors", "HolotypeError"),
+    "ModelInfo": ("holotype.records", "ModelInfo"),
+    "PretrainedMetadata": ("holotype.records", "PretrainedMetadata"),
+    "load_pretrained_model": ("holotype.loading.pretrained", "load_pretrained_model"),
+}
+
+__all__ = [
+    "HolotypeError",
+    "ModelInfo",
+    "PretrainedMetadata",
+    "Registry",
+    "Task",
+    "Zoo",
+    "__version__",
+    "check_config",
+    "count_parameters",
+    "create_from_config",
+    "create_model",
+    "exists",
+    "get_available_models",
+    "get_model_class",
+    "get_model_info",
+    "get_pretrained_metadata",
+    "list_models",
+    "list_pretrained_models",
+    "list_problems",
+    "list_tasks",
+    "list_zoos",
+    "load_pretrained_model",
+    "model_registry",
+    "net_factory",
+    "pretrained_exists",
+    "register_alias",
+    "register_model",
+    "register_model_config",
+    "register_weights",
+    "registry",
+    "zoo",
+]
+
+if TYPE_CHECKING:
+    from holotype.errors import HolotypeError
+    from holotype.loading.pretrained import load_pretrained_model
+    from holotype.records import ModelInfo, PretrainedMetadata
+    from holotype.registries import Registry, Zoo
+    from holotype.registries import default_registry as model_registry
+    from holotype.registries import default_registry as registry
+    from holotype.tasks import Task
+
+    check_config = registry.check_config
+    count_parameters = registry.count_parameters
+    create_from_config = registry.create_from_config
+    create_model = registry.create_model
+    exists = registry.exists
+    get_available_models = registry.get_available_models
+    get_model_class = registry.get_model_class
+    get_model_info = registry.get_model_info
+    get_pretrained_metadata = registry.get_pretrained_metadata
+    list_models = registry.list_models
+    list_pretrained_models = registry.list_pretrained_models
+    list_problems = registry.list_problems
+    list_tasks = registry.list_tasks
+    list_zoos = registry.list_zoos
+    net_factory = registry.net_factory
+    pretrained_exists = registry.pretrained_exists
+    register_alias = registry.register_alias
+    register_model = registry.register_model
+    register_model_config = registry.register_model_config
+    register_weights = registry.register_weights
+    zoo = registry.zoo
+
+
+def __getattr__(name: str) -> Any:
+    if name in _OF_REGISTRY:
+        from holotype.registries import default_registry
+
+        value = getattr(default_registry, name)
+    elif name in _ELSEWHERE:
+        from importlib import import_module
+
+        module, attribute = _ELSEWHERE[name]
+        value = getattr(import_module(module), attribute)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

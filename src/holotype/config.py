@@ -1,0 +1,160 @@
+"""Configs: the part of a YAML or JSON file that picks a model.
+
+::
+
+    model:
+      name: v2
+      params: {input_dim: 960, hidden_dim: 256, num_heads: 8}
+
+A config names registered models only, never a dotted import path. Other top-level keys are left alone: they
+belong to whoever trains.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from holotype.errors import ConfigError, ParameterError, RegistryError
+from holotype.names import nearest
+
+if TYPE_CHECKING:
+    from holotype.registries import _Surface
+
+_HOW = 'a config holds {"model": {"name": …, "params": {…}}}'
+
+
+def problems_of(surface: _Surface, config: Mapping[str, Any] | str | os.PathLike[str]) -> list[str]:
+    """Every problem of a config; an empty list if a network can be built from it."""
+    try:
+        mapping = read(config)
+    except ConfigError as error:
+        return list(error.problems) or [str(error)]
+    name, params, problems = _model_of(mapping)
+    if name is None:
+        return problems
+    try:
+        info = surface.get_model_info(name)
+    except RegistryError as error:
+        return [*problems, f"model.name: {error}"]
+    if info.problem is not None:
+        return [*problems, f"model.name: {name!r} cannot be used: {info.problem}"]
+    if info.parameters is not None:
+        from holotype.parameters import problems_with
+
+        found = problems_with(
+            {**info.config, **params}, info.parameters, open_parameters=info.open_parameters
+        )
+        problems += [f"model.params.{problem}" for problem in found]
+    return problems
+
+
+def read_model(
+    surface: _Surface, config: Mapping[str, Any] | str | os.PathLike[str]
+) -> tuple[str, dict[str, Any]]:
+    """The model's name and parameters.
+
+    Raises:
+        ConfigError: it lists every problem.
+        RegistryError: the name cannot be looked up.
+        ParameterError: only the parameters do not fit.
+    """
+    mapping = read(config)
+    name, params, problems = _model_of(mapping)
+    if problems or name is None:
+        raise _error(config, problems)
+    try:
+        surface.get_model_info(name)
+    except ParameterError as error:
+        raise _error(config, list(error.problems)) from error
+    return name, params
+
+
+def _error(config: object, problems: list[str]) -> ConfigError:
+    what = "the config" if isinstance(config, Mapping) else str(config)
+    lines = "\n".join(f"  - {problem}" for problem in problems)
+    return ConfigError(f"{what} cannot be used:\n{lines}", problems=problems, given=config)
+
+
+def _model_of(mapping: Mapping[str, Any]) -> tuple[str | None, dict[str, Any], list[str]]:
+    if "model" not in mapping:
+        near = nearest("model", [str(key) for key in mapping], count=1)
+        hint = f"; did you mean to write 'model' instead of {near[0]!r}?" if near else ""
+        return None, {}, [f"model: missing; {_HOW}{hint}"]
+    model = mapping["model"]
+    if isinstance(model, str):
+        model = {"name": model}
+    if not isinstance(model, Mapping):
+        return None, {}, [f"model: expected a mapping, got {model!r}; {_HOW}"]
+    problems = []
+    for key in model:
+        if key not in ("name", "params"):
+            close = nearest(str(key), ("name", "params"), count=1)
+            hint = f"; did you mean {close[0]!r}?" if close else "; there are 'name' and 'params'"
+            problems.append(f"model.{key}: no such key{hint}")
+    name = model.get("name")
+    if name is None:
+        problems.append("model.name: missing")
+    elif not isinstance(name, str):
+        problems.append(f"model.name: expected text, got {name!r} ({type(name).__name__})")
+        name = None
+    params = model.get("params")
+    if params is None:
+        params = {}
+    if not isinstance(params, Mapping):
+        problems.append(f"model.params: expected a mapping, got {params!r} ({type(params).__name__})")
+        params = {}
+    for key in params:
+        if not isinstance(key, str):
+            problems.append(f"model.params: the key {key!r} is not text")
+    return name, {key: value for key, value in params.items() if isinstance(key, str)}, problems
+
+
+def read(config: Mapping[str, Any] | str | os.PathLike[str]) -> Mapping[str, Any]:
+    """A config as a mapping, from a mapping or from a YAML or JSON file.
+
+    Raises:
+        ConfigError: no such file, no YAML, a key given twice, or no mapping.
+    """
+    if isinstance(config, Mapping):
+        return config
+    if not isinstance(config, (str, os.PathLike)):
+        raise ConfigError(f"a config is a mapping or a path, not {config!r}.", given=config)
+    import yaml
+
+    try:
+        with open(config, encoding="utf-8-sig") as file:
+            content = yaml.load(file, Loader=_loader())  # noqa: S506 - derives from SafeLoader
+    except FileNotFoundError:
+        raise ConfigError(f"there is no file {os.fspath(config)!r}.", given=config) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{os.fspath(config)} cannot be read: {error}", given=config) from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{os.fspath(config)} is not YAML: {error}", given=config) from error
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{os.fspath(config)} holds {content!r:.60}; {_HOW}.", given=config)
+    return content
+
+
+def _loader() -> type[Any]:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """SafeLoader that refuses a key given twice instead of keeping the last."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            seen: dict[Any, Any] = {}
+            for key_node, _ in node.value:
+                if key_node.tag == "tag:yaml.org,2002:merge":
+                    continue
+                key = self.construct_object(key_node, deep=True)
+                if isinstance(key, str) and key in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key!r} is given twice", key_node.start_mark
+                    )
+                if isinstance(key, str):
+                    seen[key] = True
+            return super().construct_mapping(node, deep)
+
+    return Loader

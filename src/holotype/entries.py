@@ -1,0 +1,411 @@
+"""Entries: one registration each, read from source or made in this process; and all of them together."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from holotype.names import natural_key
+
+if TYPE_CHECKING:
+    from holotype.index import Row, Snapshot
+    from holotype.records import ModelInfo, Parameter, PretrainedMetadata
+    from holotype.zoo_finder import NotFound, ZooSpec
+
+
+class Trouble(NamedTuple):
+    """A `Problem` before anybody asks for it."""
+
+    zoo: str
+    message: str
+    file: str | None
+    line: int | None
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        place = self.file or f"zoo {self.zoo}"
+        return f"{place}{f':{self.line}' if self.line else ''}: {self.message}"
+
+
+class Entry:
+    """One registration.
+
+    Attributes:
+        kind: ``"class"``, ``"builder"``, ``"config"``, ``"alias"`` or ``"weights"``.
+        name: unqualified.
+        zoo: its zoo.
+        task: what it is for, or None.
+        module: the module that registers it.
+        line: where, or None.
+        network: of weights, the architecture's name.
+        obj: the class or function, once this process has it.
+        origin: the module whose import registered it.
+        problem: why it cannot be used.
+        from_session: no file that the index reads has it.
+        counted: its number of parameters, if this process counted them and nobody else can remember.
+    """
+
+    __slots__ = (
+        "_detail",
+        "counted",
+        "from_session",
+        "kind",
+        "line",
+        "module",
+        "name",
+        "network",
+        "obj",
+        "origin",
+        "problem",
+        "task",
+        "zoo",
+    )
+
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        zoo: str,
+        task: str | None,
+        module: str,
+        line: int | None,
+        detail: dict[str, Any] | str,
+        network: str | None = None,
+    ) -> None:
+        self.kind, self.name, self.zoo, self.task = kind, name, zoo, task
+        self.module, self.line, self.network = module, line, network
+        self._detail = detail
+        self.obj: Any = None
+        self.origin: str | None = None
+        self.problem: Trouble | None = None
+        self.from_session = True
+        self.counted: int | None = None
+
+    def __repr__(self) -> str:
+        return f"<Entry {self.kind} {self.zoo}/{self.name}>"
+
+    @property
+    def detail(self) -> dict[str, Any]:
+        """All that was registered, as `holotype.link` writes it."""
+        if isinstance(self._detail, str):
+            self._detail = dict(json.loads(self._detail))
+        return self._detail
+
+    @property
+    def network_zoo(self) -> str:
+        """Of weights: the zoo of their architecture."""
+        if self.from_session:
+            zoo, slash, _ = str(self.detail.get("network", "")).rpartition("/")
+            return zoo if slash else self.zoo
+        return self.zoo
+
+    def identity(self) -> tuple[Any, ...]:
+        """What makes two registrations the same one, made again."""
+        detail = self.detail
+        if self.kind == "weights":
+            return (self.kind, self.module, self.network)
+        if self.kind == "alias":
+            return (self.kind, self.module, str(detail["target"]).rpartition("/")[2])
+        return (self.kind, self.module, detail.get("qualname"))
+
+    def place(self) -> str:
+        """Where it is registered, for a message."""
+        detail = self.detail
+        where = f"{self.module}:{detail['qualname']}" if detail.get("qualname") else self.module
+        return f"{where}  ({detail.get('path') or 'typed in'}:{self.line})"
+
+    def import_module(self) -> str:
+        """The module to import for its class."""
+        if ":" in self.module:  # a row of a table beside the code
+            return str(self.detail["class_module"])
+        return self.module
+
+    def config(self) -> dict[str, Any]:
+        """The parameters that a registered config fixes."""
+        if self.kind != "config":
+            return {}
+        from holotype.scan import decode
+
+        return dict(decode(self.detail["config"]))
+
+    def parameters(self) -> tuple[tuple[Parameter, ...] | None, bool]:
+        """The constructor's parameters, with a config's values as defaults; and whether it takes any keyword."""
+        from holotype.parameters import from_facts
+
+        parameters, is_open = from_facts(self._signature())
+        config = self.config()
+        if parameters is None or not config:
+            return parameters, is_open
+        from dataclasses import replace
+
+        from holotype.frozen import freeze
+
+        fixed = tuple(
+            replace(p, required=False, default=freeze(config[p.name]), default_source=repr(config[p.name]))
+            if p.name in config
+            else p
+            for p in parameters
+        )
+        return fixed, is_open
+
+    def _signature(self) -> dict[str, Any] | None:
+        detail = self.detail
+        if "signature" not in detail and self.obj is not None:
+            from holotype.parameters import to_facts
+
+            detail["signature"] = to_facts(self.obj)
+        signature: dict[str, Any] | None = detail.get("signature")
+        return signature
+
+    def _docstring(self) -> str | None:
+        detail = self.detail
+        if "doc" not in detail and self.obj is not None:
+            import inspect
+
+            own = self.obj.__dict__.get("__doc__") if isinstance(self.obj, type) else self.obj.__doc__
+            detail["doc"] = inspect.cleandoc(own) if own else None
+        doc: str | None = detail.get("doc")
+        return doc
+
+    def to_facts(self) -> dict[str, Any]:
+        """Complete, as `holotype.link` writes it."""
+        signature, doc = self._signature(), self._docstring()
+        return {
+            **self.detail,
+            "kind": self.kind,
+            "name": self.name,
+            "task": self.task,
+            "network": self.network,
+            "module": self.module,
+            "line": self.line,
+            "signature": signature,
+            "doc": doc,
+        }
+
+    def info(self, *, params: int | None, pretrained: tuple[str, ...], aliases: tuple[str, ...]) -> ModelInfo:
+        """The record of an architecture."""
+        from holotype.frozen import FrozenList, freeze
+        from holotype.records import ModelInfo, Problem
+        from holotype.scan import decode
+
+        detail = self.detail
+        metadata = freeze(decode(detail.get("metadata", {"$dict": {}})))
+        declared = metadata.get("params")
+        if params is None and isinstance(declared, int):
+            params = declared
+        problem = self.problem
+        parameters, is_open = self.parameters() if detail.get("kind") != "broken" else (None, True)
+        return ModelInfo(
+            name=self.name,
+            zoo=self.zoo,
+            kind=self.kind,
+            task=self.task,
+            description=detail.get("description", ""),
+            features=FrozenList(detail.get("features", ())),
+            complexity=detail.get("complexity"),
+            class_name=detail.get("qualname"),
+            module=self.module if ":" not in self.module else detail.get("class_module"),
+            file=detail.get("path"),
+            line=self.line,
+            docstring=self._docstring(),
+            parameters=parameters,
+            open_parameters=is_open,
+            config=freeze(self.config()),
+            params=params,
+            pretrained=FrozenList(pretrained),
+            aliases=FrozenList(aliases),
+            problem=Problem(problem.zoo, problem.message, problem.file, problem.line, problem.names) if problem else None,
+            metadata=metadata,
+        )
+
+    def pretrained(self, *, task: str | None) -> PretrainedMetadata:
+        """The record of a pretrained entry."""
+        from dataclasses import replace
+
+        from holotype.records import PretrainedMetadata
+        from holotype.scan import decode
+
+        record = PretrainedMetadata.parse(self.name, self.zoo, decode(self.detail["metadata"]))
+        return record if record.task is not None else replace(record, task=task)
+
+
+class Catalog:
+    """All entries at one moment. It does not change.
+
+    Args:
+        specs: the zoos.
+        snapshots: what the index knows of each.
+        live: what this process registered, in its order.
+        lost: zoos that were named and not found.
+    """
+
+    def __init__(
+        self, specs: list[ZooSpec], snapshots: list[Snapshot], live: list[Entry], lost: list[NotFound]
+    ) -> None:
+        self.specs = specs
+        self.problems: list[Trouble] = [Trouble("-", one.message, one.where, None, ()) for one in lost]
+        self._orders: dict[str, dict[str, int]] = {}
+        self._live_order = {id(entry): at for at, entry in enumerate(live)}
+        self._available: dict[str, bool] = {}
+        tables: dict[tuple[str, str, str], Entry] = {}
+        for snapshot in snapshots:
+            self._read(snapshot, tables)
+        self._join(live, tables)
+        self.models: list[Entry] = []
+        self.weights: list[Entry] = []
+        self.model_zoos: dict[str, list[str]] = {}
+        self.weights_zoos: dict[str, list[str]] = {}
+        self._by_name: dict[str, list[Entry]] = {}
+        self._weights_by_name: dict[str, list[Entry]] = {}
+        self._aliases: dict[tuple[str, str], list[str]] = {}
+        for (_, table, name), entry in tables.items():
+            if table == "weights":
+                self.weights.append(entry)
+                self.weights_zoos.setdefault(name, []).append(entry.zoo)
+                self._weights_by_name.setdefault(name, []).append(entry)
+                continue
+            self._by_name.setdefault(name, []).append(entry)
+            if entry.problem is not None:
+                continue
+            self.model_zoos.setdefault(name, []).append(entry.zoo)
+            if entry.kind != "alias":
+                self.models.append(entry)
+            else:
+                zoo, _, target = str(entry.detail["target"]).rpartition("/")
+                self._aliases.setdefault((zoo or entry.zoo, target), []).append(name)
+        self._tables = tables
+
+    def find(self, zoo: str | None, name: str) -> list[Entry]:
+        """Architectures and aliases under a name, usable ones first."""
+        found = self._by_name.get(name, [])
+        if zoo is not None:
+            found = [entry for entry in found if entry.zoo == zoo]
+        usable = [entry for entry in found if entry.problem is None]
+        return usable or found
+
+    def weights_named(self, name: str) -> list[Entry]:
+        """Pretrained entries under a name."""
+        return self._weights_by_name.get(name, [])
+
+    def in_table(self, table: str, zoo: str, name: str) -> Entry | None:
+        """One entry of one zoo."""
+        return self._tables.get((zoo, table, name))
+
+    def zoo_names(self) -> list[str]:
+        """Every zoo's name."""
+        names = [spec.name for spec in self.specs]
+        return list(dict.fromkeys([*names, *(entry.zoo for entry in self._tables.values())]))
+
+    def pretrained_of(self, model: Entry) -> tuple[str, ...]:
+        """The entries that fill an architecture."""
+        return tuple(e.name for e in self.weights if (e.network_zoo, e.network) == (model.zoo, model.name))
+
+    def aliases_of(self, model: Entry) -> tuple[str, ...]:
+        """The other names of an architecture."""
+        return tuple(self._aliases.get((model.zoo, model.name), ()))
+
+    def registration_key(self, entry: Entry) -> tuple[Any, ...]:
+        """Sorts entries as they were registered.
+
+        Files of a zoo come in the order in which its ``__init__`` imports them, then by name; what a session
+        registered comes last.
+        """
+        zoos = {spec.name: at for at, spec in enumerate(self.specs)}
+        if entry.from_session:
+            return (zoos.get(entry.zoo, len(zoos)), 1, self._live_order.get(id(entry), 0))
+        order = self._orders.get(entry.zoo, {})
+        position = order.get(entry.module, len(order))
+        return (zoos.get(entry.zoo, len(zoos)), 0, position, natural_key(entry.module), entry.line or 0)
+
+    # -- putting it together ---------------------------------------------------------------------
+
+    def _read(self, snapshot: Snapshot, tables: dict[tuple[str, str, str], Entry]) -> None:
+        zoo = snapshot.spec.name
+        self._orders[zoo] = {module: at for at, module in enumerate(snapshot.modules)}
+        for snag in snapshot.snags:
+            trouble = Trouble(zoo, snag.message, snag.path, snag.line, snag.names)
+            self.problems.append(trouble)
+            for name in snag.names:
+                entry = Entry("class", name, zoo, None, snag.module, snag.line, {"path": snag.path, "kind": "broken"})
+                entry.problem, entry.from_session = trouble, False
+                tables.setdefault((zoo, "model", name), entry)
+        for row in snapshot.rows:
+            entry = Entry(row.kind, row.name, zoo, row.task, row.module, row.line, row.detail, row.network)
+            entry.from_session = False
+            key = (zoo, "weights" if row.kind == "weights" else "model", row.name)
+            missing = self._missing(row) if row.needs else None
+            other = tables.get(key)
+            if other is not None and other.problem is None:
+                entry = self._one_of(other, entry)
+            elif other is not None and other.detail.get("kind") == "broken" and other.module == row.module:
+                entry.problem = other.problem  # its own file could be read, and cannot be imported
+            if missing is not None and entry.problem is None:
+                path = str(entry.detail.get("path"))
+                package, line = missing
+                message = f"needs the package {package!r}, which is not installed"
+                entry.problem = Trouble(zoo, message, path, line, (row.name,))
+                self.problems.append(entry.problem)
+            tables[key] = entry
+
+    def _one_of(self, one: Entry, other: Entry) -> Entry:
+        """Two files of one zoo claim a name: the one that says `replace`, or neither."""
+        first, second = sorted((one, other), key=self.registration_key)
+        if second.detail.get("replace"):
+            return second
+        if first.detail.get("replace"):
+            return first
+        message = f"{first.name!r} is registered twice: {first.place()} and {second.place()}"
+        path = second.detail.get("path")
+        second.problem = Trouble(first.zoo, message, path, second.line, (first.name,))
+        self.problems.append(second.problem)
+        return second
+
+    def _missing(self, row: Row) -> tuple[str, int] | None:
+        for need in row.needs.split(" "):
+            root, _, line = need.rpartition(":")
+            found = self._available.get(root)
+            if found is None:
+                found = self._available[root] = self._installed(root)
+            if not found:
+                return root, int(line)
+        return None
+
+    def _installed(self, root: str) -> bool:
+        if root in sys.modules:
+            return True
+        path = [spec.root for spec in self.specs if spec.found_by != "first-party"]
+        from importlib.machinery import PathFinder
+
+        if PathFinder.find_spec(root, path) is not None:
+            return True
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            if find is not None and find(root, None) is not None:
+                return True
+        return False
+
+    def _join(self, live: list[Entry], tables: dict[tuple[str, str, str], Entry]) -> None:
+        """Add what this process registered; an entry that the index has too keeps what the index says."""
+        from os.path import exists
+
+        read = {spec.name: spec for spec in self.specs}
+        for entry in live:
+            key = (entry.zoo, "weights" if entry.kind == "weights" else "model", entry.name)
+            static = tables.get(key)
+            if static is not None and static.identity() == entry.identity():
+                static.obj = entry.obj
+                continue
+            spec = read.get(entry.zoo)
+            path = entry.detail.get("path")
+            if static is None and spec is not None and spec.holds(entry.module) and path and not exists(path):
+                continue  # its file was deleted after the import
+            tables[key] = entry
+
+
+def zoo_for_module(module: str, session: str) -> str:
+    """The zoo of a module that belongs to none: its package, or the session."""
+    package = module.rpartition(".")[0] or module
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in package.lower()).lstrip("._-")
+    return session if module == "__main__" or not name else name

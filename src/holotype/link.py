@@ -1,0 +1,429 @@
+"""Turn the facts of files into what they register: follow names from file to file.
+
+A decorator is Holotype's if its name leads to ``holotype.…register_model``, however often it was imported
+again or renamed on the way. The registering methods of a ``Registry()`` of one's own are not: what they
+register belongs to that registry alone.
+
+Every module whose facts were asked for is noted (also one that was not there), so that a change to it, and
+only that, makes a file be linked again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from holotype.errors import HolotypeError
+from holotype.names import check_name
+from holotype.scan import Facts, NotLiteral, decode, encode_value
+
+REGISTERING = frozenset({"register_model", "register_model_config", "register_weights", "register_alias"})
+# Packages that Holotype's own extras install: a missing one is named when it is needed, and hides nothing.
+OUR_EXTRAS = frozenset({"holotype", "torch", "numpy", "PIL", "yaml", "safetensors"})
+_NO_CONSTRUCTOR = frozenset(
+    {"abc.ABC", "typing.Generic", "typing.Protocol", "collections.abc.Callable", "?object"}
+)
+_MODULE = frozenset({"torch.nn.Module", "torch.nn.modules.Module", "torch.nn.modules.module.Module"})
+_HARMLESS = frozenset({"typing.final", "typing_extensions.final", "typing.runtime_checkable"})
+_STDLIB = sys.stdlib_module_names
+_FIELDS = frozenset({"name", "task", "description", "features", "complexity", "replace"})
+
+
+class Source(NamedTuple):
+    """One file of a zoo."""
+
+    module: str
+    path: str
+    is_package: bool
+    facts: Facts
+
+    @property
+    def package(self) -> str:
+        """The package that relative imports start from."""
+        return self.module if self.is_package else self.module.rpartition(".")[0]
+
+
+class Linked(NamedTuple):
+    """What one file contributes.
+
+    Attributes:
+        entries: JSON values, one a registration.
+        problems: ``[line, message, names]`` each.
+        deps: modules whose facts mattered.
+        running: the file has to be imported to know; `entries` is what could be read without.
+        needs: ``root:line`` of packages outside the standard library that its import asks for.
+    """
+
+    entries: list[dict[str, Any]]
+    problems: list[list[Any]]
+    deps: list[str]
+    running: bool
+    needs: str
+
+
+class _Symbol(Exception):
+    pass
+
+
+class Linker:
+    """Links one file at a time.
+
+    Args:
+        source_of: a module's `Source`, or None if it is not among the files that may be followed.
+    """
+
+    def __init__(self, source_of: Callable[[str], Source | None]) -> None:
+        self._source_of = source_of
+        self._deps: set[str] = set()
+
+    def link(self, source: Source) -> Linked:
+        """What `source` registers, in its order."""
+        self._deps = set()
+        facts = source.facts
+        entries: list[dict[str, Any]] = []
+        problems: list[list[Any]] = []
+        running = False
+        if "error" in facts:
+            line, message = facts["error"]
+            problems.append([line, message, facts.get("guess", [])])
+        elif "table" in facts:
+            self._table(source, entries, problems)
+        else:
+            for call in facts.get("calls", ()):
+                kind = self._registers(source, call["func"])
+                if kind == "inside":
+                    running = True
+                elif kind:
+                    try:
+                        entries.append(self._entry(source, kind, call))
+                    except (NotLiteral, _Symbol):
+                        running = True
+                    except HolotypeError as error:
+                        problems.append([call["line"], str(error), []])
+            running = running or any(self._registers(source, s) for s in facts.get("hidden", ()))
+        missing = self._missing_sibling(source) if entries and not running else None
+        if missing:
+            problems.append([*missing, [entry["name"] for entry in entries]])
+        needs = {}
+        for symbol, line in facts.get("needs", ()):
+            root = symbol.partition(".")[0]
+            if root and root not in _STDLIB and root not in OUR_EXTRAS and root != source.module.partition(".")[0]:
+                needs.setdefault(root, line)
+        text = " ".join(f"{root}:{line}" for root, line in needs.items())
+        return Linked(entries, problems, sorted(self._deps - {source.module}), running, text)
+
+    # -- names -----------------------------------------------------------------------------------
+
+    def _source(self, module: str) -> Source | None:
+        self._deps.add(module)
+        return self._source_of(module)
+
+    def _registers(self, source: Source, symbol: str, depth: int = 0) -> str | None:
+        """The registering function that a symbol is; ``"inside"`` if calling it might register."""
+        kind, *what = self._resolve(source, symbol)
+        if kind == "foreign":
+            parts = what[0].split(".")
+            if parts[0] == "holotype" and parts[-1] in REGISTERING and "Registry()" not in parts:
+                return str(parts[-1])
+        elif kind == "function" and depth < 3:
+            home: Source = what[0]
+            for inner in home.facts.get("inner", {}).get(what[1], ()):
+                if self._registers(home, inner, depth + 1):
+                    return "inside"
+        return None
+
+    def _resolve(self, source: Source, symbol: str, seen: frozenset[tuple[str, str]] = frozenset()) -> tuple[Any, ...]:
+        """What a symbol is.
+
+        Returns:
+            ``("class", source, name)``, ``("function", source, name)``, ``("foreign", dotted)`` or
+            ``("unknown",)``.
+        """
+        if (source.module, symbol) in seen:  # files that import each other's names in a circle
+            return ("unknown",)
+        seen |= {(source.module, symbol)}
+        if symbol.startswith(":"):
+            name, _, rest = symbol[1:].partition(".")
+            if rest:
+                return ("unknown",)
+            if name in source.facts.get("classes", {}):
+                return ("class", source, name)
+            return ("function", source, name)
+        if symbol.startswith("?"):
+            for star in reversed(source.facts.get("stars", ())):
+                module = _absolute(source, star)
+                found = self._dotted(f"{module}.{symbol[1:]}", seen) if module else ("unknown",)
+                if found[0] != "unknown":
+                    return found
+            return ("unknown",)
+        dotted = _absolute(source, symbol)
+        return self._dotted(dotted, seen) if dotted else ("unknown",)
+
+    def _dotted(self, dotted: str, seen: frozenset[tuple[str, str]]) -> tuple[Any, ...]:
+        parts = dotted.split(".")
+        if parts[0] == "holotype" and (len(parts) < 4 or parts[1] != "zoos" or parts[-1] in REGISTERING):
+            return ("foreign", dotted)
+        for count in range(len(parts) - 1, 0, -1):
+            home = self._source(".".join(parts[:count]))
+            if home is None:
+                continue
+            name, rest = parts[count], "".join(f".{part}" for part in parts[count + 1 :])
+            symbol = home.facts.get("names", {}).get(name)
+            if symbol is not None:
+                if symbol == f":{name}" and not rest:
+                    return self._resolve(home, symbol, seen)
+                return self._resolve(home, symbol + rest, seen)
+            if home.facts.get("stars"):
+                return self._resolve(home, f"?{name}{rest}", seen)
+            return ("unknown",)
+        return ("foreign", dotted)
+
+    def _missing_sibling(self, source: Source) -> tuple[int, str] | None:
+        """A relative import of a file that is not there."""
+        for symbol, line in source.facts.get("needs", ()):
+            if symbol.startswith(".") and symbol.strip("."):
+                module = _absolute(source, symbol)
+                if module is None or self._source(module) is None:
+                    return line, f"imports {symbol}, and there is no such file"
+        return None
+
+    # -- entries ---------------------------------------------------------------------------------
+
+    def _entry(self, source: Source, kind: str, call: Mapping[str, Any]) -> dict[str, Any]:
+        if call.get("bare"):
+            raise HolotypeError(
+                f"@{kind} stands without a name on {call['target']}.",
+                hint=f"Write @{kind}({call['target'].lower()!r}).",
+            )
+        if call.get("running"):
+            raise NotLiteral
+        args = [self._value(source, value) for value in call["args"] if not _is_class(value)]
+        kwargs = {
+            key: self._value(source, value) for key, value in call["kwargs"].items() if not _is_class(value)
+        }
+        classes = [v["$symbol"] for v in [*call["args"], *call["kwargs"].values()] if _is_class(v)]
+        name = args.pop(0) if args else kwargs.pop("alias" if kind == "register_alias" else "name", None)
+        base = {"module": source.module, "path": source.path, "line": call["line"]}
+        if kind == "register_model":
+            if args or classes or "target" not in call:
+                raise NotLiteral
+            check_name(name, "model name")
+            return self._model(source, call["kind"], call["target"], str(name), kwargs, base)
+        if kind == "register_model_config":
+            if len(classes) != 1 or len(args) > 1:
+                raise NotLiteral
+            check_name(name, "model name")
+            config = args[0] if args else kwargs.pop("config", None)
+            kwargs.pop("cls", None)
+            if not isinstance(config, dict):
+                raise NotLiteral
+            what = self._resolve(source, classes[0])
+            if what[0] != "class":
+                raise NotLiteral
+            return self._config(what[1], what[2], str(name), config, kwargs, base)
+        if kind == "register_weights":
+            metadata = args[0] if args else kwargs.pop("metadata", None)
+            return self._weights(str(name), metadata, base)
+        target = args[0] if args else kwargs.pop("target", None)
+        check_name(name, "alias")
+        if not isinstance(target, str):
+            raise NotLiteral
+        return {"kind": "alias", "name": name, "target": target, "deprecated": kwargs.get("deprecated"), **base}
+
+    def _model(
+        self, source: Source, kind: str, target: str, name: str, kwargs: dict[str, Any], base: dict[str, Any]
+    ) -> dict[str, Any]:
+        place = "classes" if kind == "class" else "functions"
+        facts = source.facts[place][target]
+        task = kwargs.get("task")
+        if kind == "class":
+            task = task or self._task(source, target)
+            constructor = self._constructor(source, target)
+        else:
+            plain = all(self._registers(source, symbol) for symbol in facts.get("decorators", ()))
+            constructor = facts["init"] if plain else None
+        base["line"] = facts["line"]
+        return {
+            "kind": "class" if kind == "class" else "builder",
+            "name": name,
+            "qualname": target,
+            "task": str(task) if task is not None else None,
+            "doc": facts.get("doc"),
+            "signature": constructor,
+            **described(kwargs),
+            **base,
+        }
+
+    def _config(
+        self, home: Source, cls: str, name: str, config: Mapping[str, Any], kwargs: Mapping[str, Any], base: dict[str, Any]
+    ) -> dict[str, Any]:
+        task = kwargs.get("task") or self._task(home, cls)
+        return {
+            "kind": "config",
+            "name": name,
+            "qualname": cls,
+            "class_module": home.module,
+            "task": str(task) if task is not None else None,
+            "doc": home.facts["classes"][cls].get("doc"),
+            "signature": self._constructor(home, cls),
+            "config": encode_value(dict(config)),
+            **described(kwargs),
+            **base,
+        }
+
+    def _weights(self, name: str, metadata: Any, base: dict[str, Any]) -> dict[str, Any]:
+        from holotype.records import PretrainedMetadata
+
+        record = PretrainedMetadata.parse(name, "zoo", metadata)
+        return {
+            "kind": "weights",
+            "name": name,
+            "task": record.task,
+            "network": record.network.lower(),
+            "metadata": encode_value(dict(metadata)),
+            **base,
+        }
+
+    def _table(self, source: Source, entries: list[dict[str, Any]], problems: list[list[Any]]) -> None:
+        """The rows of a `sizes.toml` (registered configs) or a `pretrained.toml` (pretrained entries)."""
+        package = source.module.rpartition(":")[0]
+        for name, row in source.facts["table"].items():
+            base = {"module": source.module, "path": source.path, "line": source.facts["lines"].get(name)}
+            try:
+                if not isinstance(row, dict):
+                    raise HolotypeError(f"{name!r} is not a table; write [{name}].")
+                if source.path.endswith("pretrained.toml"):
+                    entries.append(self._weights(name, row, base))
+                    continue
+                row = dict(row)
+                check_name(name, "model name")
+                cls, config = row.pop("class", None), row.pop("config", {})
+                what = self._dotted(f"{package}.{cls}", frozenset())
+                if what[0] != "class":
+                    raise HolotypeError(f"{name!r}: no class {cls!r} in {package}.", given=cls)
+                entries.append(self._config(what[1], what[2], name, config, row, base))
+            except HolotypeError as error:
+                problems.append([base["line"], str(error), [name]])
+
+    def _value(self, source: Source, value: Any) -> Any:
+        """Decode a literal; the one name that counts as a literal is a member of `Task`."""
+        if isinstance(value, dict) and "$symbol" in value:
+            kind, *what = self._resolve(source, value["$symbol"])
+            if kind == "foreign":
+                parts = what[0].split(".")
+                if parts[0] == "holotype" and len(parts) >= 3 and parts[-2] == "Task" and parts[-1].isupper():
+                    return parts[-1].lower()
+            raise _Symbol
+        if isinstance(value, list):
+            return [self._value(source, item) for item in value]
+        if isinstance(value, dict):
+            ((tag, inner),) = value.items()
+            if tag == "$dict":
+                return {key: self._value(source, item) for key, item in inner.items()}
+            return decode({tag: inner}) if tag == "$set" else tuple(self._value(source, item) for item in inner)
+        return value
+
+    # -- classes ---------------------------------------------------------------------------------
+
+    def _task(self, source: Source, name: str, seen: frozenset[tuple[str, str]] = frozenset()) -> str | None:
+        """The class attribute `task`, own or inherited."""
+        if (source.module, name) in seen:
+            return None
+        facts = source.facts.get("classes", {}).get(name, {})
+        if "task" in facts:
+            try:
+                value = self._value(source, facts["task"])
+            except (_Symbol, NotLiteral):
+                return None
+            return str(value) if isinstance(value, str) else None
+        for base in facts.get("bases", ()):
+            what = self._resolve(source, base)
+            if what[0] == "class":
+                task = self._task(what[1], what[2], seen | {(source.module, name)})
+                if task is not None:
+                    return task
+        return None
+
+    def _constructor(
+        self, source: Source, name: str, seen: frozenset[tuple[str, str]] = frozenset()
+    ) -> dict[str, Any] | None:
+        """The constructor's signature, own or inherited; None where the source cannot tell."""
+        facts = source.facts.get("classes", {}).get(name)
+        if facts is None or facts.get("opaque") or (source.module, name) in seen:
+            return None
+        seen |= {(source.module, name)}
+        for symbol in facts.get("decorators", ()):
+            kind, *what = self._resolve(source, symbol)
+            harmless = kind == "foreign" and what[0] in _HARMLESS
+            if not harmless and self._registers(source, symbol) is None:
+                return None  # it may have put another class in this one's place
+        if "init" in facts:
+            own = facts["init"]
+            if "passes" not in own:
+                return {"params": own["params"], "open": own.get("open", False)}
+            above = self._inherited(source, facts, seen)
+            if above is None:
+                return {"params": own["params"], "open": True}
+            taken = {param[0] for param in own["params"]} | set(own["passes"])
+            more = [[*param[:4], "k"] for param in above["params"] if param[0] not in taken]
+            return {"params": own["params"] + more, "open": above["open"]}
+        return self._inherited(source, facts, seen)
+
+    def _inherited(
+        self, source: Source, facts: Facts, seen: frozenset[tuple[str, str]]
+    ) -> dict[str, Any] | None:
+        for base in facts.get("bases", ()):
+            what = self._resolve(source, base)
+            if what[0] == "class":
+                if not self._has_constructor(what[1], what[2]):
+                    continue
+                return self._constructor(what[1], what[2], seen)
+            if base in _NO_CONSTRUCTOR or (what[0] == "foreign" and what[1] in _NO_CONSTRUCTOR):
+                continue
+            if what[0] == "foreign" and what[1] in _MODULE:
+                continue
+            return None
+        return {"params": [], "open": False}
+
+    def _has_constructor(self, source: Source, name: str, seen: frozenset[tuple[str, str]] = frozenset()) -> bool:
+        """False for a class that, like all its bases, leaves construction to `object` or `nn.Module`."""
+        facts = source.facts.get("classes", {}).get(name, {})
+        if "init" in facts or facts.get("opaque") or (source.module, name) in seen:
+            return True
+        for base in facts.get("bases", ()):
+            what = self._resolve(source, base)
+            if what[0] == "class":
+                if self._has_constructor(what[1], what[2], seen | {(source.module, name)}):
+                    return True
+            elif base not in _NO_CONSTRUCTOR and (what[0] != "foreign" or what[1] not in _NO_CONSTRUCTOR | _MODULE):
+                return True
+        return False
+
+
+def _absolute(source: Source, symbol: str) -> str | None:
+    """A relative symbol as a dotted name; None if it leaves the top-level package."""
+    level = len(symbol) - len(symbol.lstrip("."))
+    if level == 0:
+        return symbol
+    package = source.package.split(".")
+    if level > len(package) or not source.package:
+        return None
+    return ".".join([*package[: len(package) - level + 1], *filter(None, [symbol[level:]])])
+
+
+def _is_class(value: Any) -> bool:
+    """Is an encoded argument a bare name other than a member of `Task`?"""
+    return isinstance(value, dict) and "$symbol" in value and ".Task." not in value["$symbol"]
+
+
+def described(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The descriptive fields of an entry, out of what was registered."""
+    features = metadata.get("features", ())
+    return {
+        "description": str(metadata.get("description") or ""),
+        "features": [features] if isinstance(features, str) else [str(feature) for feature in features],
+        "complexity": metadata.get("complexity"),
+        "replace": metadata.get("replace") is True,
+        "metadata": encode_value({k: v for k, v in metadata.items() if k not in _FIELDS}),
+    }

@@ -1,0 +1,280 @@
+"""Building a network without filling it, and filling it without copying.
+
+Parameters go to torch's meta device in the moment they are registered: they have a shape and no memory,
+so initialising them costs nothing. Everything else a constructor makes (buffers, tables, plain tensors)
+is made for real, so that what no checkpoint holds, such as a table of rotary frequencies, is right.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from holotype.errors import HolotypeError, LoadingError, MismatchError
+from holotype.records import _Record
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+_SHOWN = 8
+# A counter that only momentum=None uses, and that files older than torch 0.4.1 lack.
+_OPTIONAL = ".num_batches_tracked"
+
+
+@dataclass(frozen=True, eq=False)
+class LoadReport(_Record):
+    """What happened to each tensor.
+
+    Attributes:
+        matched: how many tensors came from the file.
+        converted: how many of them changed their dtype on the way.
+        new: names in the network that the file does not hold; they are as the constructor made them.
+        ignored: names in the file that were left out, by the key map or with an old head.
+    """
+
+    matched: int
+    converted: int = 0
+    new: tuple[str, ...] = field(default=())
+    ignored: tuple[str, ...] = field(default=())
+
+    def __str__(self) -> str:
+        parts = [f"{self.matched} tensors loaded"]
+        if self.converted:
+            parts.append(f"{self.converted} of them converted")
+        if self.new:
+            parts.append(f"new: {_listed(self.new)}")
+        if self.ignored:
+            parts.append(f"left out: {_listed(self.ignored)}")
+        return "; ".join(parts)
+
+
+def build_empty(build: Callable[[], nn.Module]) -> nn.Module:
+    """Call a constructor such that parameters take no memory; where that fails, as usual.
+
+    Args:
+        build: returns the network.
+
+    Raises:
+        HolotypeError: what `build` raises passes through, and so does any other exception that it
+            raises when called as usual.
+    """
+    try:
+        with _EmptyParameters():
+            return build()
+    except HolotypeError:
+        raise
+    except Exception:  # noqa: BLE001  a constructor that looks at its parameters' values can fail anyhow
+        return build()
+
+
+def fill(
+    net: nn.Module,
+    state: Mapping[str, torch.Tensor],
+    *,
+    names: Mapping[str, str | None],
+    dtype: torch.dtype | None = None,
+    origin: str = "the file",
+) -> LoadReport:
+    """Put the tensors of a file into a network, by reference.
+
+    Args:
+        net: made by `build_empty`, or any other.
+        state: the tensors by their names in the file.
+        names: what each of these names is called in the network, or None to leave it out.
+        dtype: the floating dtype wanted; the network's own where it is None.
+        origin: how messages call the file.
+
+    Raises:
+        MismatchError: a name is missing or too many, or a shape differs; it lists all of them.
+        LoadingError: something in the network is still empty afterwards.
+    """
+    import torch
+
+    complete: Mapping[str, Any] = net.state_dict()
+    own = {name: value for name, value in complete.items() if isinstance(value, torch.Tensor)}
+    ties = _ties(net)
+    given = {new: state[old] for old, new in names.items() if new is not None}
+    ignored = tuple(old for old, new in names.items() if new is None)
+    for group in ties:
+        present = [name for name in group if name in given]
+        # A file that keeps a shared tensor once names it once.
+        given.update({name: given[present[0]] for name in group if present and name not in given})
+    new = tuple(name for name in own if name not in given and name.endswith(_OPTIONAL))
+    _check(own, given, new, {new: old for old, new in names.items()}, origin)
+
+    converted = 0
+    filled: dict[str, Any] = {name: own[name] for name in new}
+    for name, tensor in given.items():
+        wanted = own[name].dtype
+        if dtype is not None and wanted.is_floating_point:
+            wanted = dtype
+        if tensor.dtype != wanted:
+            converted += 1
+        value = tensor.detach().to(wanted)
+        # An expanded tensor has one number in the place of many: fine to read, wrong to train.
+        filled[name] = value if value.is_contiguous() or _dense(value) else value.contiguous()
+    _part_overlapping(filled, ties)
+    # What a module keeps beside its tensors (`get_extra_state`) stays as the constructor made it.
+    filled.update({name: value for name, value in complete.items() if name not in own})
+
+    attributes = {name: dict(vars(parameter)) for name, parameter in net.named_parameters()}
+    net.load_state_dict(filled, strict=True, assign=True)
+    for name, parameter in net.named_parameters():
+        vars(parameter).update(attributes.get(name, {}))
+    for group in ties:
+        first = _owner(net, group[0])
+        for name in group[1:]:
+            module, leaf = _owner(net, name)
+            module._parameters[leaf] = first[0]._parameters[first[1]]
+    left = [name for name, tensor in _tensors(net) if tensor.is_meta]
+    if left:
+        raise LoadingError(f"after loading, {_listed(left)} still hold no values.", given=tuple(left))
+    return LoadReport(matched=len(given), converted=converted, new=new, ignored=ignored)
+
+
+class _EmptyParameters:
+    """While it is entered, parameters that this thread registers go to the meta device."""
+
+    _local = threading.local()
+    _installed = False
+    _installing = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._install()
+        self._outer = getattr(self._local, "made", None)
+        # Keyed by identity, with the original kept alive: one parameter registered twice stays one.
+        self._local.made = {}
+
+    def __exit__(self, *error: object) -> None:
+        self._local.made = self._outer
+
+    @classmethod
+    def _install(cls) -> None:
+        # For good, and idle in every other thread: taking such a hook away while another thread
+        # builds a network would break that one.
+        with cls._installing:
+            if not cls._installed:
+                from torch.nn.modules.module import register_module_parameter_registration_hook
+
+                register_module_parameter_registration_hook(cls._hook)
+                cls._installed = True
+
+    @classmethod
+    def _hook(cls, module: nn.Module, name: str, parameter: Any) -> Any:
+        made = getattr(cls._local, "made", None)
+        if made is None or parameter is None:
+            return None
+        import torch
+
+        if type(parameter) is not torch.nn.Parameter or parameter.is_meta:
+            return None
+        if id(parameter) not in made:
+            empty = torch.nn.Parameter(
+                torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad
+            )
+            vars(empty).update(vars(parameter))
+            made[id(parameter)] = (parameter, empty)
+        return made[id(parameter)][1]
+
+
+def _check(
+    own: Mapping[str, torch.Tensor],
+    given: Mapping[str, torch.Tensor],
+    new: Iterable[str],
+    in_file: Mapping[str | None, str],
+    origin: str,
+) -> None:
+    def called(name: str) -> str:
+        old = in_file.get(name, name)
+        return name if old == name else f"{name} (in the file: {old})"
+
+    missing = [name for name in own if name not in given and name not in set(new)]
+    unexpected = [called(name) for name in given if name not in own]
+    shapes = [
+        f"{called(name)}: {tuple(tensor.shape)} in the file, {tuple(own[name].shape)} in the network"
+        for name, tensor in given.items()
+        if name in own and tensor.shape != own[name].shape
+    ]
+    # Whole numbers in the place of real ones are quantised weights, and mean nothing without their scale.
+    kinds = [
+        f"{called(name)}: {tensor.dtype} in the file, {own[name].dtype} in the network"
+        for name, tensor in given.items()
+        if name in own and _kind(tensor) != _kind(own[name])
+    ]
+    lines = []
+    for what, names in (
+        ("not in the file", missing),
+        ("not in the network", unexpected),
+        ("of another shape", shapes),
+        ("of another kind", kinds),
+    ):
+        if names:
+            lines.append(f"  {len(names)} {what}:")
+            lines.extend(f"    {name}" for name in names[:_SHOWN])
+            if len(names) > _SHOWN:
+                lines.append(f"    … and {len(names) - _SHOWN} more")
+    if lines:
+        raise MismatchError(
+            f"{origin} does not fit the network:\n" + "\n".join(lines),
+            given=(*missing, *unexpected, *shapes, *kinds),
+        )
+
+
+def _kind(tensor: torch.Tensor) -> tuple[bool, bool]:
+    return tensor.is_floating_point(), tensor.is_complex()
+
+
+def _ties(net: nn.Module) -> list[list[str]]:
+    """Groups of names that stand for one and the same parameter."""
+    groups: dict[int, list[str]] = {}
+    for name, parameter in net.named_parameters(remove_duplicate=False):
+        groups.setdefault(id(parameter), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _part_overlapping(filled: dict[str, torch.Tensor], ties: list[list[str]]) -> None:
+    """Copy tensors that share memory though the network keeps them apart: training would mix them."""
+    same = {name: group[0] for group in ties for name in group}
+    ranges = sorted(
+        (tensor.data_ptr(), tensor.data_ptr() + tensor.numel() * tensor.element_size(), name)
+        for name, tensor in filled.items()
+        if tensor.numel() and not tensor.is_meta
+    )
+    reached, last = 0, ""
+    for begin, end, name in ranges:
+        if begin < reached and same.get(name, name) != same.get(last, last):
+            filled[name] = filled[name].clone()
+            continue
+        if end > reached:
+            reached, last = end, name
+
+
+def _dense(tensor: torch.Tensor) -> bool:
+    """Does every element have a place of its own, without gaps, in whatever order?"""
+    expected = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size == 1:
+            continue
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def _owner(net: nn.Module, name: str) -> tuple[nn.Module, str]:
+    path, _, leaf = name.rpartition(".")
+    return net.get_submodule(path), leaf
+
+
+def _tensors(net: nn.Module) -> Iterable[tuple[str, torch.Tensor]]:
+    yield from net.named_parameters()
+    yield from net.named_buffers()
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"

@@ -1,0 +1,99 @@
+"""Names: their grammar, their order, and the nearest one to a typo."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+from holotype.errors import InvalidNameError
+
+GRAMMAR = "[a-z0-9][a-z0-9._-]*"
+MAX_LENGTH = 200
+_NAME = re.compile(GRAMMAR, re.ASCII)
+_DIGITS = re.compile("([0-9]+)")
+_NOT_ALLOWED = re.compile("[^a-z0-9._-]+")
+
+
+def check_name(name: object, what: str = "name") -> str:
+    """Return `name` if it fits the grammar.
+
+    Args:
+        name: what the caller gave.
+        what: how the error calls it, for example ``"zoo name"``.
+
+    Raises:
+        InvalidNameError: it does not fit; the error suggests one that does.
+    """
+    if isinstance(name, str) and len(name) <= MAX_LENGTH and _NAME.fullmatch(name):
+        return str(name)
+    if not isinstance(name, str):
+        raise InvalidNameError(
+            f"{name!r} is not a {what}: expected text, got {type(name).__name__}.", given=name
+        )
+    if len(name) > MAX_LENGTH:
+        raise InvalidNameError(
+            f"a {what} of {len(name)} characters is too long: at most {MAX_LENGTH}.", given=name
+        )
+    suggestion = _NOT_ALLOWED.sub("_", name.lower()).lstrip("._-").rstrip("_")
+    raise InvalidNameError(
+        f"{name!r} is not a {what}: lower-case letters, digits, '.', '_' and '-' "
+        "only, starting with a letter or digit.",
+        given=name,
+        nearest=[suggestion] if suggestion else [],
+    )
+
+
+def split_qualified(name: str) -> tuple[str | None, str]:
+    """Split ``"zoo/model"`` into its lower-cased parts; the zoo is None where there is none."""
+    zoo, slash, model = name.strip().lower().rpartition("/")
+    return (zoo if slash else None), model
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """A sort key under which ``b2`` comes before ``b10``. Ties fall back to the text itself."""
+    parts = _DIGITS.split(name)
+    key = [(1, int(part), "") if at % 2 else (0, 0, part) for at, part in enumerate(parts) if part]
+    # '007' and '7' have one numeric value; the text keeps the order total.
+    return (*key, (-1, 0, name))
+
+
+def patterns(globs: str | Iterable[str], what: str = "filter") -> list[str]:
+    """The globs of one argument as a list, lower-cased."""
+    if isinstance(globs, str):
+        globs = (globs,)
+    result = []
+    for glob in globs:
+        if not isinstance(glob, str):
+            raise InvalidNameError(
+                f"a {what} is a glob such as '*convnext*', or several; got {glob!r}.", given=glob
+            )
+        result.append(glob.lower())
+    return result
+
+
+def matcher(globs: list[str]) -> Callable[[str], bool]:
+    """A predicate: does a lower-case name match any of these globs?"""
+    if "*" in globs:
+        return lambda name: True
+    if all(not set("*?[") & set(glob) for glob in globs):
+        exact = frozenset(globs)
+        return lambda name: name in exact
+    from fnmatch import translate
+
+    match = re.compile("|".join(translate(glob) for glob in globs)).match
+    return lambda name: match(name) is not None
+
+
+def nearest(given: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """The known names closest to a typo, best first; nothing where none is close."""
+    from difflib import get_close_matches
+
+    candidates = list(dict.fromkeys(known))
+    given = given.lower()
+    short = {name.rpartition("/")[2]: name for name in reversed(candidates)}
+    cutoff = 0.5 if len(given) <= 3 else 0.6  # 'v3' is as close to 'v2' as two characters can be
+    close = get_close_matches(given, candidates, n=count, cutoff=cutoff)
+    close += [short[name] for name in get_close_matches(given, list(short), n=count, cutoff=cutoff)]
+    if not close and len(given) >= 3:
+        close = sorted((name for name in candidates if given in name), key=lambda n: (len(n), n))
+    return list(dict.fromkeys(close))[:count]

@@ -1,0 +1,260 @@
+"""Fetching: from an address and a hash to a file that has been checked.
+
+The order is always the same: the cache, then the mirrors (by hash alone), then the source itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import stat
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from holotype.errors import (
+    FetchError,
+    HolotypeError,
+    MissingExtraError,
+    OfflineError,
+    SourceError,
+    VerificationError,
+)
+from holotype.store.blobs import Blobs, Expected, Incoming, blob_path
+from holotype.store.locks import at_most_one, no_growth
+from holotype.store.progress import Progress, reporter
+from holotype.store.sources import FileSource, HttpSource, Source, WheelSource, flag, parse_source
+
+_CHUNK = 2**20
+_MIRROR_ATTEMPTS = 2
+_HUNG_S = 120.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What will be fetched, decided before anything is touched.
+
+    Attributes:
+        source: where it comes from in the end.
+        expected: what is known of it.
+        mirrors: what to try first.
+        offline: leave the source alone if it is not on this machine.
+    """
+
+    source: Source
+    expected: Expected
+    mirrors: tuple[FileSource | HttpSource, ...]
+    offline: bool
+
+
+def fetch(
+    address: str,
+    *,
+    sha256: str | None,
+    size: int | None = None,
+    size_mib: float | None = None,
+    allow_unverified: bool = False,
+    progress: Progress | bool | None = None,
+    timeout_s: float = 30.0,
+) -> Path:
+    """The path of a file with these bytes: from the cache if it is there, fetched otherwise.
+
+    Args:
+        address: where the file is; see `holotype.store.sources`.
+        sha256: its hash. None only with `allow_unverified`, or for a file of this machine.
+        size: its exact size in bytes, where known.
+        size_mib: its size in MiB rounded to 0.1, as published, where the exact one is not known.
+        allow_unverified: take a remote file without a hash, with a warning, anew each time.
+        progress: a function of (bytes so far, total or None); True or False for a bar or none; None
+            for a bar if stderr is a terminal.
+        timeout_s: how long to wait for a connection and for each next piece.
+
+    Returns:
+        A read-only file in the cache. It stays where it is; copy it to change it.
+
+    Raises:
+        SourceError: the address cannot be used.
+        VerificationError: other bytes came than were published, or there is no hash to check.
+        OfflineError: HOLOTYPE_OFFLINE is set and the file is neither cached nor mirrored.
+        FetchError: it did not come.
+        StoreError: the cache cannot be written.
+    """
+    request = decide(address, sha256=sha256, size=size, size_mib=size_mib, allow_unverified=allow_unverified)
+    blobs = Blobs()
+    found = _cached(blobs, request)
+    if found is not None:
+        return found
+    if request.expected.sha256 is None:
+        if not isinstance(request.source, FileSource):
+            warnings.warn(
+                f"{request.source.shown} has no published sha256: nobody can tell whether these are the "
+                "right bytes.",
+                stacklevel=2,
+            )
+        return _bring(blobs, request, progress, timeout_s)
+    lock = blobs.root / "locks" / f"{request.expected.sha256}.lock"
+    blob = blobs.path(request.expected.sha256)
+    hung = no_growth(blobs.partial, request.expected.sha256, max(_HUNG_S, 2 * timeout_s))
+    with at_most_one(lock, give_up=lambda: blob.exists() or hung()):
+        # While we waited, the other process may have brought it.
+        found = _cached(blobs, request)
+        return found if found is not None else _bring(blobs, request, progress, timeout_s)
+
+
+def find_cached(sha256: str) -> Path | None:
+    """The file of this hash if it is in the cache, verified; else None."""
+    return Blobs().find(Expected(sha256).sha256 or "")
+
+
+def decide(
+    address: str,
+    *,
+    sha256: str | None,
+    size: int | None = None,
+    size_mib: float | None = None,
+    allow_unverified: bool = False,
+    environ: Mapping[str, str] | None = None,
+) -> Request:
+    """What `fetch` would do with these arguments. Touches neither disk nor network.
+
+    Raises:
+        SourceError: the address, or a mirror's, cannot be used.
+        VerificationError: there is no hash and nobody allowed that.
+    """
+    environ = os.environ if environ is None else environ
+    source = parse_source(address, environ)
+    expected = Expected(sha256, size, size_mib)
+    if expected.sha256 is None and not allow_unverified and not isinstance(source, FileSource):
+        raise VerificationError(
+            f"{source.shown} has no published sha256, so what comes could not be verified.",
+            given=address,
+            hint="Ask the publisher for it, or pass allow_unverified=True to take whatever comes.",
+        )
+    mirrors: tuple[FileSource | HttpSource, ...] = ()
+    if expected.sha256 is not None:
+        bases = split_mirrors(environ.get("HOLOTYPE_MIRRORS", ""))
+        mirrors = tuple(_mirror(base, expected.sha256, environ) for base in bases)
+    return Request(source, expected, mirrors, flag(environ, "HOLOTYPE_OFFLINE"))
+
+
+def split_mirrors(value: str, separator: str = os.pathsep) -> list[str]:
+    """The stores in HOLOTYPE_MIRRORS: folders and URLs, split as the system splits PATH.
+
+    >>> split_mirrors("/srv/models:https://models.lab.org:8443/store", ":")
+    ['/srv/models', 'https://models.lab.org:8443/store']
+    """
+    mirrors: list[str] = []
+    for piece in value.split(separator):
+        before = mirrors[-1] if mirrors else ""
+        # The separator may be the colon of a URL.
+        after_scheme = piece.startswith("//") and before.lower() in ("http", "https", "file")
+        after_host = re.fullmatch(r"https?://[^/]+", before.lower()) and re.match(r"\d+(/|$)", piece)
+        if separator == ":" and (after_scheme or after_host):
+            mirrors[-1] = f"{before}:{piece}"
+        else:
+            mirrors.append(piece)
+    return [mirror.strip() for mirror in mirrors if mirror.strip()]
+
+
+def _mirror(base: str, sha256: str, environ: Mapping[str, str]) -> FileSource | HttpSource:
+    if "://" not in base:
+        path = blob_path(Path(base).expanduser().absolute(), sha256)
+        return FileSource(str(path), path)
+    source = parse_source(f"{base.rstrip('/')}/blobs/sha256/{sha256[:2]}/{sha256}", environ)
+    if isinstance(source, WheelSource):
+        raise SourceError(f"{base!r} in HOLOTYPE_MIRRORS is not a store.", given=base)
+    return source
+
+
+def _cached(blobs: Blobs, request: Request) -> Path | None:
+    if request.expected.sha256 is None:
+        return None
+    found = blobs.find(request.expected.sha256)
+    if found is not None and not request.expected.size_fits(size := found.stat().st_size):
+        raise VerificationError(
+            f"{request.source.shown}: the file with that sha256 has {size} bytes, and {request.expected} is "
+            "published; one of the two is wrong.",
+            given=request.source.address,
+        )
+    return found
+
+
+def _bring(blobs: Blobs, request: Request, progress: Progress | bool | None, timeout_s: float) -> Path:
+    """Mirrors, then the source; into the cache."""
+    blobs.sweep()
+    report = reporter(progress, _label(request.source))
+    tried = []
+    for mirror in request.mirrors:
+        try:
+            with Incoming(blobs, request.expected, mirror.shown, report) as incoming:
+                _transfer(mirror, incoming, blobs, timeout_s, attempts=_MIRROR_ATTEMPTS)
+                return incoming.commit()
+        except VerificationError as error:
+            warnings.warn(f"a mirror is wrong: {error}", stacklevel=3)
+            tried.append(f"{mirror.shown}: not the published bytes")
+        except FetchError as error:
+            tried.append(str(error).splitlines()[0])
+    source = request.source
+    if request.offline and not isinstance(source, FileSource):
+        mirrors = "no mirror is set" if not tried else "the mirrors do not have it"
+        raise OfflineError(
+            f"HOLOTYPE_OFFLINE is set, {source.shown} ({request.expected}) is not in the cache "
+            f"{blobs.root}, and {mirrors}.",
+            given=source.address,
+            hint="Fetch it once without HOLOTYPE_OFFLINE, or name a store that has it in HOLOTYPE_MIRRORS.",
+        )
+    try:
+        with Incoming(blobs, request.expected, source.shown, report) as incoming:
+            _transfer(source, incoming, blobs, timeout_s)
+            return incoming.commit()
+    except (FetchError, MissingExtraError) as error:
+        if tried:
+            error.add_note("Tried before:\n" + "\n".join(f"  {line}" for line in tried))
+        raise
+
+
+def _transfer(
+    source: Source, incoming: Incoming, blobs: Blobs, timeout_s: float, *, attempts: int | None = None
+) -> None:
+    if isinstance(source, FileSource):
+        _copy(source, incoming)
+    elif isinstance(source, HttpSource):
+        from holotype.store import http  # urllib and ssl cost more than all the rest
+
+        http.download(source, incoming, timeout_s=timeout_s, attempts=attempts or http.ATTEMPTS)
+    else:
+        from holotype.store import wheels
+
+        wheels.extract(source, incoming, blobs.partial)
+
+
+def _copy(source: FileSource, incoming: Incoming) -> None:
+    try:
+        # A pipe in the place of a file would block; opened this way it is seen for what it is.
+        descriptor = os.open(
+            source.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        )
+        with open(descriptor, "rb") as file:  # noqa: PTH123  a descriptor, not a path
+            looked = os.fstat(descriptor)
+            if not stat.S_ISREG(looked.st_mode):
+                raise IsADirectoryError(errno.EISDIR, "it is not a file")
+            incoming.begin(looked.st_size)
+            while chunk := file.read(_CHUNK):
+                incoming.write(chunk)
+    except HolotypeError:
+        raise  # the incoming side's own: the disk, or the check
+    except OSError as error:
+        raise FetchError(
+            f"{source.shown} cannot be read: {error.strerror or error}.", given=source.address
+        ) from error
+
+
+def _label(source: Source) -> str:
+    if isinstance(source, WheelSource):
+        return source.member.rpartition("/")[2]
+    with contextlib.suppress(IndexError):
+        return source.shown.rstrip("/…?").rsplit("/", 1)[1]
+    return source.shown

@@ -1,0 +1,224 @@
+"""Getting a file over HTTP, from servers that stall, break off, redirect and ask to come back later."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import random
+import ssl
+import time
+import urllib.error
+import urllib.request
+from email.message import Message
+from email.utils import parsedate_to_datetime
+from typing import IO, Any, Protocol
+from urllib.parse import urljoin, urlsplit
+
+from holotype.errors import FetchError, SourceError, StoreError
+from holotype.store.sources import HttpSource, check_http_url, is_loopback, without_query
+
+TIMEOUT_S = 30.0
+ATTEMPTS = 5
+_BACKOFF_S = 0.5
+_BACKOFF_MOST_S = 30.0
+_RETRY_AFTER_MOST_S = 120.0
+_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+_CHUNK = 2**18
+# Slower than this for a whole time-out is a server that drips to keep the line open.
+_SLOWEST_BYTES_PER_S = 256
+
+
+class Sink(Protocol):
+    """Where the bytes go."""
+
+    def begin(self, total: int | None) -> None:
+        """Start, or start again from nothing."""
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+
+
+class _TryAgainError(Exception):
+    """What went wrong may be right in a moment."""
+
+    def __init__(self, reason: str, after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
+
+
+def download(
+    source: HttpSource, sink: Sink, *, timeout_s: float = TIMEOUT_S, attempts: int = ATTEMPTS
+) -> None:
+    """Write the file behind a URL to a sink, all of it.
+
+    Args:
+        source: where it is.
+        sink: where it goes; begun once for each attempt.
+        timeout_s: how long to wait for a connection, and for each next piece.
+        attempts: how often to try before giving up.
+
+    Raises:
+        FetchError: it did not come.
+        StoreError, VerificationError: what the sink raises passes through.
+    """
+    for attempt in range(1, attempts + 1):
+        try:
+            return _once(source, sink, timeout_s)
+        except _TryAgainError as error:
+            if error.after_s is not None and error.after_s > _RETRY_AFTER_MOST_S:
+                raise FetchError(
+                    f"{source.shown}: {error}; it asks to wait {error.after_s:.0f} s.",
+                    given=source.address,
+                    hint="Try again then.",
+                ) from error.__cause__
+            if attempt == attempts:
+                tries = "once" if attempts == 1 else f"{attempts} times"
+                raise FetchError(
+                    f"{source.shown}: {error} (tried {tries}).", given=source.address
+                ) from error.__cause__
+            _sleep(_delay(attempt) if error.after_s is None else error.after_s)
+    raise AssertionError("attempts is at least 1")
+
+
+def _delay(attempt: int) -> float:
+    # Between half and all of it, so that many that failed together do not return together.
+    whole = min(_BACKOFF_MOST_S, _BACKOFF_S * 2.0 ** (attempt - 1))
+    return whole * random.uniform(0.5, 1.0)  # noqa: S311  nothing secret about it
+
+
+def _sleep(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def _once(source: HttpSource, sink: Sink, timeout_s: float) -> None:
+    headers = {"User-Agent": "holotype", "Accept": "*/*", "Accept-Encoding": "identity"}
+    request = urllib.request.Request(source.url, headers=headers)  # noqa: S310  checked by parse_source
+    if source.token:
+        request.add_unredirected_header("Authorization", f"Bearer {source.token}")
+    try:
+        with _opener(source.url).open(request, timeout=timeout_s) as response:
+            encoding = response.headers.get("Content-Encoding", "identity")
+            if encoding.lower() != "identity":
+                raise FetchError(
+                    f"{source.shown}: the server packed the file ({encoding}) though it was asked not to.",
+                    given=source.address,
+                )
+            total = _content_length(response)
+            sink.begin(total)
+            _copy(response, sink, total, timeout_s)
+    except StoreError:
+        raise  # ours, though an OSError too: the disk, or a decision; no second try helps
+    except urllib.error.HTTPError as error:
+        with error:
+            raise _refused(source, error) from error
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise FetchError(
+                f"{source.shown}: the server's certificate is not trusted: {error.reason.verify_message}.",
+                given=source.address,
+            ) from error
+        raise _TryAgainError(_text(error.reason, timeout_s)) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _TryAgainError(_text(error, timeout_s)) from error
+
+
+def _copy(response: Any, sink: Sink, total: int | None, timeout_s: float) -> None:
+    done = 0
+    since, then = time.monotonic(), 0
+    # `read1` returns what is there; `read` would wait for a full piece and never notice a drip.
+    while chunk := response.read1(_CHUNK):
+        sink.write(chunk)
+        done += len(chunk)
+        now = time.monotonic()
+        if now - since >= timeout_s:
+            if done - then < _SLOWEST_BYTES_PER_S * timeout_s:
+                raise _TryAgainError(f"only {done - then} bytes came in {now - since:.0f} s")
+            since, then = now, done
+    if total is not None and done < total:
+        raise _TryAgainError(f"the connection ended after {done} of {total} bytes")
+
+
+def _content_length(response: Any) -> int | None:
+    given = response.headers.get("Content-Length")
+    if given is None or response.headers.get("Transfer-Encoding"):
+        return None
+    return int(given) if given.isascii() and given.isdigit() else None
+
+
+def _refused(source: HttpSource, error: urllib.error.HTTPError) -> Exception:
+    reason = f"the server answered {error.code} {error.reason}".rstrip()
+    if error.code in _RETRIED:
+        return _TryAgainError(reason, _retry_after(error.headers))
+    hint = None
+    if error.code in (401, 403) and source.token_variable and not source.token:
+        hint = f"It may need a token: set {source.token_variable}."
+    elif error.code in (404, 410):
+        hint = "The file was moved or removed; whoever publishes the entry has to say where it is now."
+    return FetchError(f"{source.shown}: {reason}.", given=source.address, hint=hint)
+
+
+def _retry_after(headers: Message | None) -> float | None:
+    given = (headers.get("Retry-After") if headers is not None else None) or ""
+    if given.isascii() and given.isdigit():
+        return float(given)
+    try:
+        return max(0.0, parsedate_to_datetime(given).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _text(reason: object, timeout_s: float) -> str:
+    if isinstance(reason, TimeoutError):
+        return f"nothing came for {timeout_s:g} s"
+    return str(reason) or type(reason).__name__
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Redirects that never lead out of encryption and never carry a token to another host."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        old, target = urlsplit(req.full_url), urljoin(req.full_url, newurl)
+        try:
+            new = urlsplit(check_http_url(target, os.environ))
+        except SourceError as error:
+            raise FetchError(
+                f"{without_query(req.full_url)} redirects to an address that is refused: {error}",
+                given=req.full_url,
+            ) from error
+        if old.scheme == "https" and new.scheme != "https":
+            raise FetchError(
+                f"{without_query(req.full_url)} redirects to {without_query(target)}, "
+                "which is not encrypted; refused.",
+                given=req.full_url,
+            )
+        following = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if following is not None:
+            following.remove_header("Authorization")
+            authorization = req.unredirected_hdrs.get("Authorization")
+            if authorization and (old.scheme, old.netloc) == (new.scheme, new.netloc):
+                following.add_unredirected_header("Authorization", authorization)
+        return following
+
+
+def _opener(url: str) -> urllib.request.OpenerDirector:
+    # Put together by hand: the default one would also follow file: and ftp: and keep cookies.
+    opener = urllib.request.OpenerDirector()
+    loopback = is_loopback(urlsplit(url).hostname or "")
+    for handler in (
+        urllib.request.ProxyHandler({} if loopback else None),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        _Redirects(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    return opener

