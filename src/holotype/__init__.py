@@ -26,7 +26,9 @@ _OF_REGISTRY = frozenset(
         "get_available_models",
         "get_model_class",
         "get_model_info",
+        "get_model_infos",
         "get_pretrained_metadata",
+        "get_pretrained_metadatas",
         "list_models",
         "list_pretrained_models",
         "list_problems",
@@ -69,7 +71,9 @@ __all__ = [
     "get_available_models",
     "get_model_class",
     "get_model_info",
+    "get_model_infos",
     "get_pretrained_metadata",
+    "get_pretrained_metadatas",
     "list_models",
     "list_pretrained_models",
     "list_problems",
@@ -104,7 +108,9 @@ if TYPE_CHECKING:
     get_available_models = registry.get_available_models
     get_model_class = registry.get_model_class
     get_model_info = registry.get_model_info
+    get_model_infos = registry.get_model_infos
     get_pretrained_metadata = registry.get_pretrained_metadata
+    get_pretrained_metadatas = registry.get_pretrained_metadatas
     list_models = registry.list_models
     list_pretrained_models = registry.list_pretrained_models
     list_problems = registry.list_problems

@@ -356,6 +356,12 @@ class _Surface:
         catalog = self._registry._look()
         return self._registry._info(self._find(name, catalog, broken=True), catalog)
 
+    def get_model_infos(self, names: Iterable[str]) -> list[ModelInfo]:
+        """`get_model_info` of many names, in one look at the zoos."""
+        catalog = self._registry._look()
+        found = [self._find(name, catalog, broken=True) for name in names]
+        return [self._registry._info(entry, catalog) for entry in found]
+
     def get_pretrained_metadata(self, name: str) -> PretrainedMetadata:
         """The record of a pretrained entry.
 
@@ -364,6 +370,11 @@ class _Surface:
         """
         catalog = self._registry._look()
         return self._registry._pretrained(self._find_weights(name, catalog), catalog)
+
+    def get_pretrained_metadatas(self, names: Iterable[str]) -> list[PretrainedMetadata]:
+        """`get_pretrained_metadata` of many names, in one look at the zoos."""
+        catalog = self._registry._look()
+        return [self._registry._pretrained(self._find_weights(name, catalog), catalog) for name in names]
 
     def get_model_class(self, name: str) -> type:
         """The class behind a name. Its module is imported; no other model's is.

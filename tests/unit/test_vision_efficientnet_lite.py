@@ -97,7 +97,7 @@ def test_layout_is_that_of_published_checkpoints(name):
     for stage, count in enumerate(blocks):
         found = {key.split(".")[2] for key in state if key.startswith(f"body.stage{stage}.")}
         assert found == {str(block) for block in range(count)}
-    assert list(state)[0] == "stem.0.weight"
+    assert next(iter(state)) == "stem.0.weight"
     assert list(state)[-2:] == ["classifier.weight", "classifier.bias"]
     assert tuple(state["stem.0.weight"].shape) == (32, 3, 3, 3)  # not scaled
     assert state["features.0.0.weight"].shape[0] == 1280  # not scaled
@@ -289,7 +289,7 @@ def test_drop_path_drops_whole_samples_and_keeps_the_expectation():
     out = layer(torch.ones(4000, 2, 3))
     values = out.reshape(4000, -1)
     assert (values == values[:, :1]).all()
-    assert set(values.unique().tolist()) == {0.0, pytest.approx(4 / 3)}
+    assert values.unique().tolist() == [0.0, pytest.approx(4 / 3)]
     assert out.mean().item() == pytest.approx(1.0, abs=0.05)
     assert layer.eval()(torch.ones(3)).tolist() == [1, 1, 1]
 
@@ -320,11 +320,11 @@ def test_on_the_meta_device():
 @pytest.mark.parametrize("padding", ["symmetric", "same"])
 def test_exports_with_any_batch_and_size(padding):
     net = small(padding=padding)
-    batch, height, width = (torch.export.Dim(n, min=low) for n, low in (("b", 1), ("h", 32), ("w", 32)))
+    batch, height, width = (torch.export.Dim(n, min=low) for n, low in (("b", 1), ("h", 65), ("w", 65)))
     program = torch.export.export(
-        net, (images(2, 3, 64, 64),), dynamic_shapes=({0: batch, 2: height, 3: width},), strict=False
+        net, (images(2, 3, 96, 96),), dynamic_shapes=({0: batch, 2: height, 3: width},), strict=False
     )
-    for shape in [(2, 3, 64, 64), (3, 3, 65, 97)]:
+    for shape in [(1, 3, 96, 66), (3, 3, 65, 97)]:
         with torch.no_grad():
             torch.testing.assert_close(program.module()(images(*shape)), net(images(*shape)))
 

@@ -124,8 +124,9 @@ def import_torch() -> Any:
     found = re.match(r"(\d+)\.(\d+)", str(torch.__version__))
     if found is None or (int(found[1]), int(found[2])) < OLDEST_TORCH:
         raise LoadingError(
-            f"torch {torch.__version__} is too old to read weight files safely: the restricted reader of "
-            f"versions before {'.'.join(map(str, OLDEST_TORCH))} has known holes through which a file can run code.",
+            f"torch {torch.__version__} is too old to read weight files safely: before "
+            f"{'.'.join(map(str, OLDEST_TORCH))} its restricted reader has known holes, through which a file "
+            "can run code.",
             given=str(torch.__version__),
             hint='Update it: pip install --upgrade "holotype[torch]"',
         )
@@ -159,7 +160,7 @@ def _load_pt(path: Path) -> object:
             given=str(path),
             hint="Ask its publisher for a safetensors file, or for one that holds tensors only.",
         ) from error
-    except Exception as error:  # noqa: BLE001  a broken file makes torch raise nearly anything
+    except Exception as error:  # a broken file makes torch raise nearly anything
         raise CheckpointError(
             f"{path} is damaged, or not a .pt file: {_first_line(error)}.", given=str(path)
         ) from error

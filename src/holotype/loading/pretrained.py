@@ -220,18 +220,16 @@ def _own_channels(entry: PretrainedMetadata) -> int:
 def _check_device(device: str | torch.device) -> torch.device:
     torch = import_torch()
     try:
-        found: torch.device = torch.device(device)
+        found = torch.device(device)
         if found.type == "meta":
             raise RuntimeError("it has no memory for weights")
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        reason = (
-            str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
-        )
+        reason = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".") or type(error).__name__
         raise LoadingError(
             f"the device {str(device)!r} cannot be used here: {reason}.", given=device
         ) from error
-    return found
+    return found  # type: ignore[no-any-return]  # the module came as Any
 
 
 def _check_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
@@ -312,13 +310,13 @@ def _classes(entry: PretrainedMetadata, registry: Registry) -> tuple[str, ...]:
 
 def _class_file(entry: PretrainedMetadata, registry: Registry) -> tuple[str, ...]:
     name = str(entry.classes)
-    zoos = getattr(registry, "list_zoos", None) or getattr(
-        getattr(registry, "registry", None), "list_zoos", None
-    )
+    # Zoos are known to the registry as a whole; one zoo's view of it keeps it behind `_registry`.
+    zoos = getattr(getattr(registry, "_registry", registry), "list_zoos", None)
     folder = next((zoo.folder for zoo in (zoos() if zoos else ()) if zoo.name == entry.zoo), None)
     if folder is None:
         raise MetadataError(
-            f"the classes of {entry.name!r} are in the file {name!r}, and the zoo {entry.zoo!r} has no folder.",
+            f"the classes of {entry.name!r} are in the file {name!r}, "
+            f"and the zoo {entry.zoo!r} has no folder.",
             given=name,
             hint="Give the names themselves, as a list.",
         )

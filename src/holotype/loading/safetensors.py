@@ -57,7 +57,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str
     metadata = _metadata(path, header.pop("__metadata__", {}))
     places = _places(path, header, size - start)
     # Private: what training writes into the tensors never reaches the file.
-    storage = torch.UntypedStorage.from_file(str(path), False, size) if size > start else None
+    storage: Any = torch.UntypedStorage.from_file(str(path), False, size) if size > start else None
     state: dict[str, torch.Tensor] = {}
     for name, (dtype_name, shape, begin, end) in places.items():
         dtype = getattr(torch, dtype_name)

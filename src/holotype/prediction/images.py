@@ -66,8 +66,8 @@ class ImagePrediction:
 class Preprocessing:
     """How a picture becomes the tensor that some weights expect.
 
-    A window of the target's proportions is cut out of the centre, resized to the target, and
-    normalised: ``(pixel / 255 - mean) / std``.
+    A window of the target's proportions in the centre is resized to the target and normalised:
+    ``(pixel / 255 - mean) / std``.
 
     Attributes:
         size: (height, width) of the target.
@@ -75,8 +75,9 @@ class Preprocessing:
         std: likewise.
         crop_fraction: how much of the largest window that fits is kept.
         interpolation: one of `INTERPOLATIONS`.
-        resampler: ``"pillow"`` smooths before it makes a picture smaller; ``"tensorflow1"`` reads four
-            pixels a side whatever the scale (bicubic only), as weights from TensorFlow 1 were trained.
+        resampler: ``"pillow"`` smooths where it makes a picture smaller, as if the whole picture were
+            resized and then cut; ``"tensorflow1"`` cuts first and then reads four pixels a side whatever
+            the scale (bicubic only), as weights from TensorFlow 1 were trained.
     """
 
     size: tuple[int, int]

@@ -421,7 +421,8 @@ def _make_folder(folder: Path) -> Path:
 
 
 def _make_private(folder: Path) -> Path:
-    """Make a folder that only its owner may enter. (`parents=True` would give the mode to the last only.)"""
+    """Make a folder, and those above it, that only their owner may enter."""
+    # `mkdir(parents=True)` would give the mode to the last one only.
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:

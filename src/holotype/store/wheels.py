@@ -30,7 +30,7 @@ _CHUNK = 2**20
 # file of data, which is the same in each. The usual platforms, then one Python after another.
 _OTHER_PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_28_x86_64", "macosx_11_0_arm64", "win_amd64")
 _OTHER_PYTHONS = ("3.13", "3.12", "3.11", "3.10", "3.9", "3.8")
-_NO_MATCH = "No matching distribution found"
+_NO_MATCH = ("No matching distribution found", "requires a different Python")
 _CREDENTIALS = re.compile(r"//[^/@\s]+@")
 
 
@@ -60,7 +60,7 @@ def _download(source: WheelSource, folder: Path, timeout_s: float) -> Path:
             hint="Install it: python -m ensurepip --upgrade  (or: uv pip install pip)",
         )
     errors = _pip(source, folder, [], timeout_s)
-    if errors is not None and _NO_MATCH in errors:
+    if errors is not None and any(text in errors for text in _NO_MATCH):
         for python in _OTHER_PYTHONS:
             options = [f"--platform={platform}" for platform in _OTHER_PLATFORMS]
             if _pip(source, folder, [*options, f"--python-version={python}"], timeout_s) is None:

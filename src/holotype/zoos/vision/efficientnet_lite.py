@@ -200,6 +200,8 @@ class EfficientNet_Lite(ImageClassifier):  # noqa: N801  # the name that publish
             raise ParameterError(f"dropout is from 0 to 1, got {dropout}.", given=dropout)
         if padding not in ("symmetric", "same"):
             raise ParameterError(f"padding is 'symmetric' or 'same', got {padding!r}.", given=padding)
+        if not 0.0 < bn_eps < math.inf:
+            raise ParameterError(f"bn_eps is positive, got {bn_eps}.", given=bn_eps)
         super().__init__(in_channels=in_channels, size=size, num_features=HEAD_CHANNELS)
         layers = _Layers(padding, bn_eps)
         self.stem = layers.conv(in_channels, STEM_CHANNELS, kernel=3, stride=2)

@@ -1,0 +1,84 @@
+"""The command ``holotype``: one module a verb, each a thin layer over one public call.
+
+Exit codes: 0 all is well; 1 something is wrong with what was asked about; 2 the command itself is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+VERBS = {
+    "list": "List architectures, or pretrained entries.",
+    "info": "Tell all that is known of a model, a pretrained entry or a zoo.",
+    "create": "Build a network and tell its size.",
+    "check": "Check configs without building anything.",
+    "predict": "Classify images with a pretrained entry.",
+    "tasks": "List tasks, and how many models each has.",
+    "zoos": "List zoos, and where they were found.",
+    "completion": "Print a script that completes model names in a shell.",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after ``holotype``; by default the process's.
+
+    Returns:
+        The exit code.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["__complete"]:
+        from holotype.cli.completion import complete
+
+        return complete(words[1:])
+    parser = _parser(words)
+    arguments = parser.parse_args(words)
+    if arguments.verb is None:
+        parser.print_help()
+        return 0
+    from holotype.errors import HolotypeError
+
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except HolotypeError as error:
+        sys.stdout.flush()
+        print(f"holotype {arguments.verb}: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `holotype list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    from importlib import import_module
+
+    import holotype
+
+    parser = argparse.ArgumentParser(
+        prog="holotype",
+        description="Find, describe, build and use any model by its name.",
+        epilog="'holotype VERB --help' tells more. Listing and describing never import torch.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"holotype {holotype.__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
+    asked = next((word for word in words if word in VERBS), None)
+    for verb, summary in VERBS.items():
+        sub = verbs.add_parser(verb, help=summary, description=summary)
+        if verb == asked:  # the others' options are not needed to run this one
+            module = import_module(f"holotype.cli.{_MODULES.get(verb, verb)}")
+            module.add_arguments(sub)
+            sub.set_defaults(run=module.run)
+    return parser
+
+
+_MODULES = {"list": "list_", "completion": "completion"}

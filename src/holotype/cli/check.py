@@ -1,0 +1,31 @@
+"""``holotype check``: `check_config`, printed."""
+
+from __future__ import annotations
+
+import argparse
+
+from holotype.cli.show import GREEN, RED, coloured, print_json
+from holotype.registries import default_registry as registry
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this verb."""
+    parser.add_argument("configs", nargs="+", metavar="FILE", help="a YAML or JSON config")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print every problem of every config."""
+    found = {path: registry.check_config(path) for path in arguments.configs}
+    if arguments.json:
+        print_json(found)
+    else:
+        for path, problems in found.items():
+            verdict = coloured("ok", GREEN) if not problems else coloured(f"{len(problems)} wrong", RED)
+            print(f"{path}: {verdict}")
+            for problem in problems:
+                first, *rest = problem.splitlines()
+                print(f"  - {first}")
+                for line in rest:
+                    print(f"    {line.strip()}")
+    return 1 if any(found.values()) else 0

@@ -1,0 +1,59 @@
+"""``holotype create``: `create_model` or `create_from_config`, and the size of what was built."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from holotype.cli.show import fields, number, print_json
+from holotype.errors import ConfigError
+from holotype.registries import default_registry as registry
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this verb."""
+    parser.add_argument("name", nargs="?", help="an architecture")
+    parser.add_argument("params", nargs="*", metavar="KEY=VALUE", help="parameters, such as hidden_dim=128")
+    parser.add_argument("-c", "--config", metavar="FILE", help="take name and parameters from this YAML file")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Build the network and print what it is."""
+    if (arguments.name is None) == (arguments.config is None):
+        raise ConfigError("give the name of an architecture, or --config FILE.")
+    if arguments.config is not None:
+        network = registry.create_from_config(arguments.config)
+    else:
+        network = registry.create_model(arguments.name, **_params(arguments.params))
+    parameters = list(network.parameters())
+    about: dict[str, Any] = {
+        "class": f"{type(network).__module__}.{type(network).__qualname__}",
+        "params": sum(parameter.numel() for parameter in parameters),
+        "trainable": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        "size_bytes": sum(parameter.numel() * parameter.element_size() for parameter in parameters),
+    }
+    if arguments.json:
+        print_json(about)
+    else:
+        size = f"{about['size_bytes'] / 2**20:.1f} MiB"
+        pairs = [("class", about["class"]), ("parameters", number(about["params"])), ("memory", size)]
+        if about["trainable"] != about["params"]:
+            pairs.append(("trainable", number(about["trainable"])))
+        print(fields(pairs))
+    return 0
+
+
+def _params(words: list[str]) -> dict[str, Any]:
+    import yaml
+
+    params = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"{word!r} is not key=value.", given=word, hint="Write hidden_dim=128.")
+        try:
+            params[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{word!r}: the value is not YAML.", given=word) from error
+    return params

@@ -1,0 +1,122 @@
+"""``holotype info``: `get_model_info`, `get_pretrained_metadata`, `list_zoos`, printed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from holotype.cli.show import BOLD, DIM, RED, coloured, fields, number, plain, print_json, table
+from holotype.frozen import thaw
+from holotype.records import ModelInfo, PretrainedMetadata
+from holotype.registries import default_registry as registry
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this verb."""
+    parser.add_argument("names", nargs="+", metavar="NAME", help="an architecture or a pretrained entry")
+    parser.add_argument("--params", action="store_true", help="count the parameters (imports torch, once)")
+    parser.add_argument("--json", action="store_true", help="everything, as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print all that is known of each name."""
+    records: list[ModelInfo | PretrainedMetadata] = []
+    for name in arguments.names:
+        if registry.pretrained_exists(name) and not registry.exists(name):
+            records.append(registry.get_pretrained_metadata(name))
+            continue
+        info = registry.get_model_info(name)
+        if arguments.params and info.params is None and info.problem is None:
+            registry.count_parameters(name)
+            info = registry.get_model_info(name)
+        records.append(info)
+    if arguments.json:
+        data = [record.to_dict() for record in records]
+        print_json(data[0] if len(data) == 1 else data)
+    else:
+        for at, record in enumerate(records):
+            if at:
+                print()
+            _model(record) if isinstance(record, ModelInfo) else _pretrained(record)
+    return 1 if any(isinstance(record, ModelInfo) and record.problem for record in records) else 0
+
+
+def _model(info: ModelInfo) -> None:
+    print(coloured(info.qualified_name, BOLD))
+    if info.problem is not None:
+        sys.stdout.flush()
+        print(coloured(f"cannot be used: {info.problem}", RED))
+    counted = number(info.params) if info.params is not None else "not counted yet (--params counts)"
+    where = f"{info.file}:{info.line}" if info.file and info.line else info.file
+    pairs: list[tuple[str, object]] = [
+        ("description", info.description),
+        ("task", info.task),
+        ("features", ", ".join(info.features)),
+        ("complexity", info.complexity),
+    ]
+    pairs += [(key.replace("_", " "), _value(value)) for key, value in info.metadata.items() if key != "params"]
+    pairs += [
+        ("parameters", counted),
+        ("pretrained", ", ".join(info.pretrained)),
+        ("class" if info.kind != "builder" else "function", info.class_name),
+        ("module", info.module),
+        ("file", where),
+    ]
+    if info.aliases:
+        pairs.append(("aliases", ", ".join(info.aliases)))
+    print(fields(pairs))
+    if info.parameters:
+        print()
+        rows = [
+            (p.name, p.annotation or "–", "required" if p.required else f"{p.default_source}")
+            for p in info.parameters
+        ]
+        print(table(("PARAMETER", "TYPE", "DEFAULT"), rows))
+        if info.open_parameters:
+            print(coloured("and any further keyword", DIM))
+    elif info.parameters is None and info.problem is None:
+        print(coloured("its parameters are known once it has been imported", DIM))
+    if info.docstring:
+        print()
+        for line in info.docstring.splitlines():
+            print(f"  {plain(line) if line.strip() == line else _indented(line)}".rstrip())
+
+
+def _indented(line: str) -> str:
+    return " " * (len(line) - len(line.lstrip())) + plain(line)
+
+
+def _pretrained(entry: PretrainedMetadata) -> None:
+    print(coloured(entry.qualified_name, BOLD))
+    size = f"{entry.resolution[0]} × {entry.resolution[1]}" if entry.resolution else None
+    pairs: list[tuple[str, object]] = [
+        ("description", entry.description),
+        ("architecture", entry.network),
+        ("tag", entry.tag),
+        ("task", entry.task),
+        ("resolution", size),
+        ("classes", entry.num_classes),
+        ("parameters", number(entry.params)),
+        ("dataset", entry.dataset),
+        ("license", entry.license),
+        ("paper", entry.paper),
+        ("metrics", "; ".join(_value(metric) for metric in entry.metrics)),
+        ("config", _value(entry.config)),
+        ("preprocessing", _value(entry.preprocessing)),
+    ]
+    pairs += [(key.replace("_", " "), _value(value)) for key, value in entry.metadata.items()]
+    print(fields(pairs))
+    print()
+    for format, file in entry.formats.items():
+        about = f"{file.file_size:.1f} MiB" if file.file_size else "size not given"
+        print(f"{coloured(format, BOLD)}  {about}  sha256 {file.sha256 or 'not given: loading is refused'}")
+        print(f"    {plain(entry.url_of(format))}")
+
+
+def _value(value: object) -> str:
+    value = thaw(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={_value(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(_value(item) for item in value)
+    return plain(value)
