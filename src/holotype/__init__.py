@@ -11,7 +11,7 @@ Importing this package costs a few milliseconds; everything else is imported whe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # as `typing` has it, without importing it: every command pays for this module
 
 __version__ = "0.1.0"
 
@@ -92,6 +92,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from holotype.errors import HolotypeError
     from holotype.loading.pretrained import load_pretrained_model
     from holotype.records import ModelInfo, PretrainedMetadata

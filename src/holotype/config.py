@@ -121,20 +121,43 @@ def read(config: Mapping[str, Any] | str | os.PathLike[str]) -> Mapping[str, Any
         return config
     if not isinstance(config, (str, os.PathLike)):
         raise ConfigError(f"a config is a mapping or a path, not {config!r}.", given=config)
+    import json
+
     import yaml
 
+    is_json = os.fspath(config).lower().endswith(".json")
     try:
         with open(config, encoding="utf-8-sig") as file:
-            content = yaml.load(file, Loader=_loader())  # noqa: S506 - derives from SafeLoader
+            if is_json:
+                content = _read_json(file.read())
+            else:
+                content = yaml.load(file, Loader=_loader())  # noqa: S506 - derives from SafeLoader
     except FileNotFoundError:
         raise ConfigError(f"there is no file {os.fspath(config)!r}.", given=config) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{os.fspath(config)} is not JSON: {error}", given=config) from error
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{os.fspath(config)} cannot be read: {error}", given=config) from error
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{os.fspath(config)} is not YAML: {error}", given=config) from error
     if not isinstance(content, Mapping):
         raise ConfigError(f"{os.fspath(config)} holds {content!r:.60}; {_HOW}.", given=config)
     return content
+
+
+def _read_json(text: str) -> Any:
+    """JSON has numbers that YAML reads as text (``1e-3``), and may be indented by tabs."""
+    import json
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        mapping = dict(pairs)
+        if len(mapping) < len(pairs):
+            keys = [key for key, _ in pairs]
+            again = next(key for key in keys if keys.count(key) > 1)
+            raise json.JSONDecodeError(f"the key {again!r} is given twice", text, 0)
+        return mapping
+
+    return json.loads(text, object_pairs_hook=unique)
 
 
 def _loader() -> type[Any]:

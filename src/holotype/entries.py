@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
 
-from holotype.names import natural_key
+from holotype.names import natural_key, split_qualified
 
+TYPE_CHECKING = False  # as `typing` has it, without importing it: every command pays for this module
 if TYPE_CHECKING:
-    from holotype.index import Row, Snapshot
+    from typing import Any
+
+    from holotype.index import Snapshot
     from holotype.records import ModelInfo, Parameter, PretrainedMetadata
     from holotype.zoo_finder import NotFound, ZooSpec
 
 
-class Trouble(NamedTuple):
+class Trouble:
     """A `Problem` before anybody asks for it."""
 
-    zoo: str
-    message: str
-    file: str | None
-    line: int | None
-    names: tuple[str, ...]
+    __slots__ = ("file", "line", "message", "names", "zoo")
+
+    def __init__(
+        self, zoo: str, message: str, file: str | None, line: int | None, names: tuple[str, ...]
+    ) -> None:
+        self.zoo, self.message, self.file, self.line, self.names = zoo, message, file, line, names
 
     def __str__(self) -> str:
         place = self.file or f"zoo {self.zoo}"
@@ -36,10 +38,13 @@ class Entry:
         kind: ``"class"``, ``"builder"``, ``"config"``, ``"alias"`` or ``"weights"``.
         name: unqualified.
         zoo: its zoo.
+        sort: its place among names.
         task: what it is for, or None.
         module: the module that registers it.
         line: where, or None.
         network: of weights, the architecture's name.
+        network_zoo: of weights, the zoo of their architecture.
+        stamp: the state of its file when this process registered it.
         obj: the class or function, once this process has it.
         origin: the module whose import registered it.
         problem: why it cannot be used.
@@ -56,9 +61,12 @@ class Entry:
         "module",
         "name",
         "network",
+        "network_zoo",
         "obj",
         "origin",
         "problem",
+        "sort",
+        "stamp",
         "task",
         "zoo",
     )
@@ -73,15 +81,19 @@ class Entry:
         line: int | None,
         detail: dict[str, Any] | str,
         network: str | None = None,
+        sort: str | None = None,
     ) -> None:
         self.kind, self.name, self.zoo, self.task = kind, name, zoo, task
         self.module, self.line, self.network = module, line, network
         self._detail = detail
+        self.sort = sort or natural_key(name)
         self.obj: Any = None
         self.origin: str | None = None
         self.problem: Trouble | None = None
         self.from_session = True
         self.counted: int | None = None
+        self.network_zoo = zoo
+        self.stamp: tuple[int, int] | None = None
 
     def __repr__(self) -> str:
         return f"<Entry {self.kind} {self.zoo}/{self.name}>"
@@ -90,25 +102,20 @@ class Entry:
     def detail(self) -> dict[str, Any]:
         """All that was registered, as `holotype.link` writes it."""
         if isinstance(self._detail, str):
+            import json
+
             self._detail = dict(json.loads(self._detail))
         return self._detail
-
-    @property
-    def network_zoo(self) -> str:
-        """Of weights: the zoo of their architecture."""
-        if self.from_session:
-            zoo, slash, _ = str(self.detail.get("network", "")).rpartition("/")
-            return zoo if slash else self.zoo
-        return self.zoo
 
     def identity(self) -> tuple[Any, ...]:
         """What makes two registrations the same one, made again."""
         detail = self.detail
         if self.kind == "weights":
-            return (self.kind, self.module, self.network)
+            return (self.kind, self.module, str(self.network).rpartition("/")[2])
         if self.kind == "alias":
             return (self.kind, self.module, str(detail["target"]).rpartition("/")[2])
-        return (self.kind, self.module, detail.get("qualname"))
+        # A class may be registered by another module than its own.
+        return (self.kind, detail.get("module", self.module), detail.get("qualname"))
 
     def place(self) -> str:
         """Where it is registered, for a message."""
@@ -249,36 +256,53 @@ class Catalog:
         self._orders: dict[str, dict[str, int]] = {}
         self._live_order = {id(entry): at for at, entry in enumerate(live)}
         self._available: dict[str, bool] = {}
+        self._rivals: dict[tuple[str, str, str], list[tuple[Any, ...]]] = {}
         tables: dict[tuple[str, str, str], Entry] = {}
         for snapshot in snapshots:
             self._read(snapshot, tables)
         self._join(live, tables)
         self.models: list[Entry] = []
         self.weights: list[Entry] = []
-        self.model_zoos: dict[str, list[str]] = {}
-        self.weights_zoos: dict[str, list[str]] = {}
-        self._by_name: dict[str, list[Entry]] = {}
-        self._weights_by_name: dict[str, list[Entry]] = {}
         self._aliases: dict[tuple[str, str], list[str]] = {}
-        for (_, table, name), entry in tables.items():
-            if table == "weights":
+        aliases: list[Entry] = []
+        for entry in tables.values():
+            if entry.kind == "weights":
                 self.weights.append(entry)
-                self.weights_zoos.setdefault(name, []).append(entry.zoo)
-                self._weights_by_name.setdefault(name, []).append(entry)
+            elif entry.problem is not None:
                 continue
-            self._by_name.setdefault(name, []).append(entry)
-            if entry.problem is not None:
-                continue
-            self.model_zoos.setdefault(name, []).append(entry.zoo)
-            if entry.kind != "alias":
+            elif entry.kind != "alias":
                 self.models.append(entry)
             else:
-                zoo, _, target = str(entry.detail["target"]).rpartition("/")
-                self._aliases.setdefault((zoo or entry.zoo, target), []).append(name)
+                aliases.append(entry)
         self._tables = tables
+        self._by_name: dict[str, list[Entry]] = {}
+        self._weights_by_name: dict[str, list[Entry]] = {}
+        self._sorted = False
+        for entry in aliases:
+            self._aliases.setdefault(self._home_of(entry.zoo, entry.detail["target"]), []).append(entry.name)
+        for entry in self.weights:
+            given = entry.detail["network"] if entry.from_session else entry.network
+            entry.network_zoo, entry.network = self._home_of(entry.zoo, str(given))
+
+    def _sort_by_name(self) -> None:
+        self._by_name, self._weights_by_name, self._sorted = {}, {}, True
+        for (_, table, name), entry in self._tables.items():
+            by_name = self._weights_by_name if table == "weights" else self._by_name
+            by_name.setdefault(name, []).append(entry)
+
+    def ambiguous(self, *, weights: bool) -> frozenset[str]:
+        """The names that several zoos have."""
+        seen: set[str] = set()
+        twice: set[str] = set()
+        for (_, table, name), entry in self._tables.items():
+            if (table == "weights") == weights and entry.problem is None:
+                (twice if name in seen else seen).add(name)
+        return frozenset(twice)
 
     def find(self, zoo: str | None, name: str) -> list[Entry]:
         """Architectures and aliases under a name, usable ones first."""
+        if not self._sorted:
+            self._sort_by_name()
         found = self._by_name.get(name, [])
         if zoo is not None:
             found = [entry for entry in found if entry.zoo == zoo]
@@ -287,11 +311,17 @@ class Catalog:
 
     def weights_named(self, name: str) -> list[Entry]:
         """Pretrained entries under a name."""
+        if not self._sorted:
+            self._sort_by_name()
         return self._weights_by_name.get(name, [])
 
     def in_table(self, table: str, zoo: str, name: str) -> Entry | None:
         """One entry of one zoo."""
         return self._tables.get((zoo, table, name))
+
+    def rivals(self, table: str, zoo: str, name: str) -> list[tuple[Any, ...]]:
+        """The identities of what files of a zoo register under a name that another file has, too."""
+        return self._rivals.get((zoo, table, name), [])
 
     def zoo_names(self) -> list[str]:
         """Every zoo's name."""
@@ -331,39 +361,41 @@ class Catalog:
                 entry = Entry("class", name, zoo, None, snag.module, snag.line, {"path": snag.path, "kind": "broken"})
                 entry.problem, entry.from_session = trouble, False
                 tables.setdefault((zoo, "model", name), entry)
-        for row in snapshot.rows:
-            entry = Entry(row.kind, row.name, zoo, row.task, row.module, row.line, row.detail, row.network)
+        for kind, name, sort, task, network, module, line, needs, detail in snapshot.rows:
+            entry = Entry(kind, name, zoo, task, module, line, detail, network, sort)
             entry.from_session = False
-            key = (zoo, "weights" if row.kind == "weights" else "model", row.name)
-            missing = self._missing(row) if row.needs else None
+            key = (zoo, "weights" if kind == "weights" else "model", name)
+            missing = self._missing(needs) if needs else None
             other = tables.get(key)
             if other is not None and other.problem is None:
                 entry = self._one_of(other, entry)
-            elif other is not None and other.detail.get("kind") == "broken" and other.module == row.module:
+            elif other is not None and other.detail.get("kind") == "broken" and other.module == module:
                 entry.problem = other.problem  # its own file could be read, and cannot be imported
             if missing is not None and entry.problem is None:
-                path = str(entry.detail.get("path"))
                 package, line = missing
                 message = f"needs the package {package!r}, which is not installed"
-                entry.problem = Trouble(zoo, message, path, line, (row.name,))
+                entry.problem = Trouble(zoo, message, str(entry.detail.get("path")), line, (name,))
                 self.problems.append(entry.problem)
             tables[key] = entry
 
     def _one_of(self, one: Entry, other: Entry) -> Entry:
         """Two files of one zoo claim a name: the one that says `replace`, or neither."""
         first, second = sorted((one, other), key=self.registration_key)
-        if second.detail.get("replace"):
-            return second
-        if first.detail.get("replace"):
-            return first
+        key = (first.zoo, "weights" if first.kind == "weights" else "model", first.name)
+        rivals = self._rivals.setdefault(key, [])
+        for one, other in ((second, first), (first, second)):
+            if one.detail.get("replace"):
+                rivals.append(other.identity())
+                return one
         message = f"{first.name!r} is registered twice: {first.place()} and {second.place()}"
         path = second.detail.get("path")
+        rivals += [first.identity(), second.identity()]
         second.problem = Trouble(first.zoo, message, path, second.line, (first.name,))
         self.problems.append(second.problem)
         return second
 
-    def _missing(self, row: Row) -> tuple[str, int] | None:
-        for need in row.needs.split(" "):
+    def _missing(self, needs: str) -> tuple[str, int] | None:
+        for need in needs.split(" "):
             root, _, line = need.rpartition(":")
             found = self._available.get(root)
             if found is None:
@@ -386,22 +418,46 @@ class Catalog:
                 return True
         return False
 
+    def _home_of(self, zoo: str, target: str, depth: int = 0) -> tuple[str, str]:
+        """Zoo and name of an architecture that an entry of `zoo` refers to: one of its own, or else the only one."""
+        other, name = split_qualified(target)
+        found = self._tables.get((other or zoo, "model", name))
+        if found is None and other is None:
+            anywhere = self.find(None, name)
+            found = anywhere[0] if len(anywhere) == 1 else None
+        if found is None:
+            return other or zoo, name
+        if found.kind == "alias" and depth < 8:
+            return self._home_of(found.zoo, str(found.detail["target"]), depth + 1)
+        return found.zoo, found.name
+
     def _join(self, live: list[Entry], tables: dict[tuple[str, str, str], Entry]) -> None:
         """Add what this process registered; an entry that the index has too keeps what the index says."""
-        from os.path import exists
-
         read = {spec.name: spec for spec in self.specs}
         for entry in live:
             key = (entry.zoo, "weights" if entry.kind == "weights" else "model", entry.name)
             static = tables.get(key)
             if static is not None and static.identity() == entry.identity():
-                static.obj = entry.obj
+                if _same_file(static.detail.get("path"), entry.detail.get("path")):
+                    static.obj = entry.obj
                 continue
             spec = read.get(entry.zoo)
-            path = entry.detail.get("path")
-            if static is None and spec is not None and spec.holds(entry.module) and path and not exists(path):
-                continue  # its file was deleted after the import
+            if spec is not None and spec.holds(entry.module) and entry.stamp != file_stamp(entry.detail.get("path")):
+                continue  # its file was edited or deleted after the import; the index knows better
             tables[key] = entry
+
+
+def _same_file(one: str | None, other: str | None) -> bool:
+    return one == other or not one or not other or os.path.realpath(one) == os.path.realpath(other)
+
+
+def file_stamp(path: str | None) -> tuple[int, int] | None:
+    """Differs between two states of a file; None where there is none."""
+    try:
+        stat = os.stat(path) if path else None
+    except OSError:
+        return None
+    return None if stat is None else (stat.st_mtime_ns, stat.st_size)
 
 
 def zoo_for_module(module: str, session: str) -> str:

@@ -20,6 +20,8 @@
     ├── ConfigError                   ValueError    a config file or mapping that cannot be used
     ├── MissingExtraError             ImportError   an optional package is not installed
     ├── ShapeError                    ValueError    a tensor of the wrong shape
+    ├── PairwiseModelError            TypeError     one protein, where a model needs both of a pair
+    ├── ImageError                    ValueError    a file that cannot be read as a picture
     ├── StoreError                    OSError       blobs, sources, caches
     │   ├── SourceError               ValueError      an address that cannot be used
     │   ├── FetchError                                the bytes did not come
@@ -35,7 +37,9 @@ same is carried as attributes, so that programs need not parse it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+TYPE_CHECKING = False  # as `typing` has it, without importing it: every command pays for this module
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = [
     "AmbiguousNameError",
@@ -46,6 +50,7 @@ __all__ = [
     "FetchError",
     "FilterError",
     "HolotypeError",
+    "ImageError",
     "InvalidNameError",
     "LoadingError",
     "MetadataError",
@@ -53,6 +58,7 @@ __all__ = [
     "MissingExtraError",
     "MissingFieldError",
     "OfflineError",
+    "PairwiseModelError",
     "ParameterError",
     "RegistryError",
     "ShapeError",
@@ -195,6 +201,14 @@ class MissingExtraError(HolotypeError, ImportError):
 
 class ShapeError(HolotypeError, ValueError):
     """A tensor whose shape, or a length whose value, does not fit."""
+
+
+class PairwiseModelError(HolotypeError, TypeError):
+    """One protein was to be encoded, by a model that looks at both at once."""
+
+
+class ImageError(HolotypeError, ValueError):
+    """A file that cannot be read as a picture; `given` is its path."""
 
 
 class StoreError(HolotypeError, OSError):

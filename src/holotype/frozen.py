@@ -22,8 +22,8 @@ class FrozenDict(dict[str, Any]):
     """A dict that refuses every change."""
 
     __slots__ = ()
-    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
-    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
 
     def __hash__(self) -> int:  # type: ignore[override]  # frozen, so it may be hashed
         return hash(frozenset(self.items()))
@@ -72,7 +72,10 @@ def freeze(value: Any, where: str = "metadata") -> Any:
         MetadataError: a value of another type, a key that is not text, or a structure that
             contains itself.
     """
-    return _freeze(value, where, ())
+    try:
+        return _freeze(value, where, ())
+    except RecursionError:
+        raise MetadataError(f"{where} is nested too deeply.", given=where) from None
 
 
 def _freeze(value: Any, where: str, parents: tuple[int, ...]) -> Any:

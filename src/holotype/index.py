@@ -8,32 +8,35 @@ in memory.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from stat import S_ISREG
 
 from holotype.home import cache_home
 from holotype.zoo_finder import ZooSpec, locate
 
+TYPE_CHECKING = False  # as `typing` has it, without importing it: every command pays for this module
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Callable, Iterator
+    from typing import Any, TypeVar
 
     from holotype.link import Linked, Source
 
-T = TypeVar("T")
+    T = TypeVar("T")
+    # kind, name, sort key, task, network, module, line, needs, detail (JSON, read when somebody asks for it)
+    Row = tuple[str, str, str, str | None, str | None, str, int | None, str, str]
 
-SCHEMA = 1
+SCHEMA = 2  # raise it whenever `scan` or `link` write anything else: an older cache is then begun anew
 ENVIRONMENT = "*environment*"  # stands among a zoo's outside modules if a trial import failed
 TABLES = ("sizes.toml", "pretrained.toml")
 _CREATE = """
 CREATE TABLE zoos (key TEXT PRIMARY KEY, generation INTEGER, stamp TEXT, modules TEXT, outside TEXT);
 CREATE TABLE files (zoo TEXT, module TEXT, path TEXT, stat TEXT, digest TEXT, facts TEXT, deps TEXT,
                     failed TEXT, PRIMARY KEY (zoo, module)) WITHOUT ROWID;
-CREATE TABLE entries (zoo TEXT, module TEXT, kind TEXT, name TEXT, task TEXT, network TEXT, line INTEGER,
-                      needs TEXT, detail TEXT);
+CREATE TABLE entries (zoo TEXT, module TEXT, kind TEXT, name TEXT, sort TEXT, task TEXT, network TEXT,
+                      line INTEGER, needs TEXT, detail TEXT);
 CREATE INDEX entries_by_file ON entries (zoo, module);
 CREATE TABLE problems (zoo TEXT, module TEXT, path TEXT, line INTEGER, message TEXT, names TEXT);
 CREATE INDEX problems_by_file ON problems (zoo, module);
@@ -41,30 +44,17 @@ CREATE TABLE counts (key TEXT PRIMARY KEY, params INTEGER);
 """
 
 
-class Row(NamedTuple):
-    """One registration, as the index keeps it; `detail` is JSON that is read when somebody asks."""
+class Snag:
+    """A problem of one file, and the names that it disables."""
 
-    kind: str
-    name: str
-    task: str | None
-    network: str | None
-    module: str
-    line: int | None
-    needs: str
-    detail: str
+    __slots__ = ("line", "message", "module", "names", "path")
+
+    def __init__(self, module: str, path: str, line: int | None, message: str, names: str) -> None:
+        self.module, self.path, self.line, self.message = module, path, line, message
+        self.names = tuple(names.split())
 
 
-class Snag(NamedTuple):
-    """A problem of one file."""
-
-    module: str
-    path: str
-    line: int | None
-    message: str
-    names: tuple[str, ...]
-
-
-class Snapshot(NamedTuple):
+class Snapshot:
     """A zoo at one moment.
 
     Attributes:
@@ -76,19 +66,26 @@ class Snapshot(NamedTuple):
         outside: modules outside the zoo that matter to it.
     """
 
-    spec: ZooSpec
-    stamp: str
-    rows: list[Row]
-    snags: list[Snag]
-    modules: list[str]
-    outside: list[str]
+    __slots__ = ("modules", "outside", "rows", "snags", "spec", "stamp")
+
+    def __init__(
+        self,
+        spec: ZooSpec,
+        stamp: str,
+        rows: list[Row],
+        snags: list[Snag],
+        modules: list[str],
+        outside: list[str],
+    ) -> None:
+        self.spec, self.stamp, self.rows = spec, stamp, rows
+        self.snags, self.modules, self.outside = snags, modules, outside
 
 
-class _File(NamedTuple):
-    path: str
-    is_package: bool
-    stat: str
-    settled: bool
+class _File:
+    __slots__ = ("is_package", "path", "settled", "stat")
+
+    def __init__(self, path: str, is_package: bool, stat: str, settled: bool) -> None:
+        self.path, self.is_package, self.stat, self.settled = path, is_package, stat, settled
 
 
 class _Overtaken(Exception):
@@ -187,9 +184,9 @@ class Index:
         key = _key(spec)
         row = db.execute("SELECT generation, stamp, modules, outside FROM zoos WHERE key = ?", (key,)).fetchone()
         if row is not None:
-            outside = json.loads(row[3])
+            outside = row[3].split()
             if row[1] == _stamp(files, self._outside(spec, outside)):
-                return _load(db, spec, row[1], json.loads(row[2]), outside)
+                return _load(db, spec, row[1], row[2].split(), outside)
         return _Update(db, spec, files, self._probe, generation=0 if row is None else int(row[0])).run()
 
     def _outside(self, spec: ZooSpec, modules: list[str]) -> dict[str, _File]:
@@ -223,21 +220,24 @@ def _open(path: str) -> sqlite3.Connection:
     return db
 
 
-def _key(spec: ZooSpec) -> str:
-    return f"{spec.module}\n{spec.root}"
+def _key(spec: ZooSpec) -> bytes:
+    """A zoo, as one Python sees it: another version reads other syntax, and has other packages installed."""
+    python = f"{sys.version_info[0]}.{sys.version_info[1]} {sys.prefix}"
+    # Bytes, because the name of a folder need not be text.
+    return os.fsencode(f"{spec.root}\n{spec.module}\n{python}")
 
 
 def _load(db: sqlite3.Connection, spec: ZooSpec, stamp: str, modules: list[str], outside: list[str]) -> Snapshot:
     key = _key(spec)
     rows = db.execute(
-        "SELECT kind, name, task, network, module, line, needs, detail FROM entries WHERE zoo = ?", (key,)
+        "SELECT kind, name, sort, task, network, module, line, needs, detail FROM entries WHERE zoo = ?", (key,)
     )
     snags = db.execute("SELECT module, path, line, message, names FROM problems WHERE zoo = ?", (key,))
     return Snapshot(
         spec,
         stamp,
-        [Row(*row) for row in rows],
-        [Snag(*row[:4], tuple(json.loads(row[4]))) for row in snags],
+        rows.fetchall(),
+        [Snag(module, os.fsdecode(path), *rest) for module, path, *rest in snags],
         modules,
         outside,
     )
@@ -252,10 +252,11 @@ def _stat_text(stat: os.stat_result, now_ns: int) -> tuple[str, bool]:
     A file edited twice within one tick of the file system's clock keeps its time; so a time that is too
     close to now does not count yet (and on file systems that keep whole seconds, "close" is longer).
     """
-    window = 2_000_000_000 if stat.st_mtime_ns % 1_000_000_000 == 0 else 50_000_000
+    modified, changed = stat.st_mtime_ns, stat.st_ctime_ns
+    window = 50_000_000 if modified % 1_000_000_000 else 2_000_000_000
     return (
-        f"{stat.st_mtime_ns},{stat.st_size},{stat.st_ino},{stat.st_ctime_ns}",
-        now_ns - max(stat.st_mtime_ns, stat.st_ctime_ns) > window,
+        f"{modified},{stat.st_size},{stat.st_ino},{changed}",
+        now_ns - modified > window and now_ns - changed > window,
     )
 
 
@@ -270,13 +271,20 @@ def _walk(spec: ZooSpec) -> Iterator[tuple[str, _File]]:
         return
     seen: set[tuple[int, int]] = set()
     folders = [(spec.path, spec.module)]
-    while folders:
-        folder, package = folders.pop()
+    links: list[tuple[str, str]] = []
+    while folders or links:
+        # Links come last: a folder that is reached twice goes by its own name.
+        folder, package = folders.pop() if folders else links.pop()
         try:
+            stat = os.stat(folder)
+            if (stat.st_dev, stat.st_ino) in seen:  # links may go in circles
+                continue
+            seen.add((stat.st_dev, stat.st_ino))
             with os.scandir(folder) as items:
                 listed = list(items)
         except OSError:
             continue
+        names = {item.name for item in listed}
         for item in listed:
             name = item.name
             if name.endswith(".py"):
@@ -284,12 +292,15 @@ def _walk(spec: ZooSpec) -> Iterator[tuple[str, _File]]:
                 if not stem.isidentifier():
                     continue
                 try:
-                    text, settled = _stat_text(item.stat(), now)
+                    stat = item.stat()
+                    if not S_ISREG(stat.st_mode):
+                        continue  # Python does not import it, and to read a pipe is to wait
+                    text, settled = _stat_text(stat, now)
                 except OSError:  # a link that points nowhere; a file deleted just now
                     continue
                 if stem == "__init__":
                     yield package, _File(item.path, True, text, settled)
-                elif os.path.isdir(item.path[:-3]) and os.path.isfile(os.path.join(item.path[:-3], "__init__.py")):
+                elif stem in names and os.path.isfile(os.path.join(item.path[:-3], "__init__.py")):
                     continue  # Python prefers the package
                 else:
                     yield f"{package}.{stem}", _File(item.path, False, text, settled)
@@ -300,14 +311,10 @@ def _walk(spec: ZooSpec) -> Iterator[tuple[str, _File]]:
                     continue
             elif name.isidentifier() and name != "__pycache__":
                 try:
-                    if not item.is_dir():
-                        continue
-                    stat = item.stat()
+                    if item.is_dir():
+                        (links if item.is_symlink() else folders).append((item.path, f"{package}.{name}"))
                 except OSError:
                     continue
-                if (stat.st_dev, stat.st_ino) not in seen:  # links may go in circles
-                    seen.add((stat.st_dev, stat.st_ino))
-                    folders.append((item.path, f"{package}.{name}"))
 
 
 def _follows(spec: ZooSpec, module: str) -> bool:
@@ -327,7 +334,7 @@ def _top_exists(root: str, top: str) -> bool:
 
 def _outside_file(spec: ZooSpec, module: str) -> _File:
     if module == ENVIRONMENT:
-        return _File("", False, _environment(), True)
+        return _File("", False, environment(), True)
     root = spec.root
     if module.startswith("holotype."):
         root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -351,7 +358,7 @@ def _stamp(files: dict[str, _File], outside: dict[str, _File]) -> str:
     return "\n".join(lines)
 
 
-def _environment() -> str:
+def environment() -> str:
     """Differs when a package was installed or removed: a failed import may then succeed."""
     times = []
     for folder in sys.path:
@@ -384,13 +391,13 @@ class _Update:
         self.outside: dict[str, _File] = {}
         # module -> path, stat, digest, deps, failed
         self.old: dict[str, tuple[str, str, str, list[str], str]] = {}
-        self.environment = _environment()
+        self.environment = environment()
 
     def run(self) -> Snapshot:
         for module, path, stat, digest, deps, failed in self.db.execute(
             "SELECT module, path, stat, digest, deps, failed FROM files WHERE zoo = ?", (self.key,)
         ):
-            self.old[module] = (path, stat, digest, json.loads(deps), failed)
+            self.old[module] = (os.fsdecode(path), stat, digest, deps.split(), failed)
         changed = {module for module in self.files if self._changed(module, self.files[module])}
         changed |= {module for module in self.old if module not in self.files and self._outside_changed(module)}
         relink = [
@@ -437,6 +444,8 @@ class _Update:
             row = self.db.execute(
                 "SELECT facts FROM files WHERE zoo = ? AND module = ?", (self.key, module)
             ).fetchone()
+            import json
+
             source = _source(module, file, json.loads(row[0])) if row else _read_source(module, file)[0]
         self.sources[module] = source
         return source
@@ -456,7 +465,11 @@ class _Update:
             if result.running:
                 running.append(module)
         for module, outcome in zip(running, self._try_imports(running), strict=True):
-            linked[module] = _merge(linked[module][0], outcome)
+            source = self._source_of(module)
+            result = linked[module][0]
+            # What it computes may come from any module that it imports.
+            imports = linker.imports(source) if source is not None else set()
+            linked[module] = _merge(result._replace(deps=sorted({*result.deps, *imports} - {module})), outcome)
         return linked
 
     def _try_imports(self, modules: list[str]) -> list[dict[str, Any]]:
@@ -511,7 +524,7 @@ class _Update:
                 self._write_entries(module, result)
             db.execute(
                 "INSERT OR REPLACE INTO zoos VALUES (?, ?, ?, ?, ?)",
-                (self.key, self.generation + 1, stamp, json.dumps(modules), json.dumps(outside)),
+                (self.key, self.generation + 1, stamp, " ".join(modules), " ".join(outside)),
             )
             self._forget_lost_zoos()
             snapshot = _load(db, self.spec, stamp, modules, outside)
@@ -525,7 +538,7 @@ class _Update:
     def _forget_lost_zoos(self) -> None:
         """Projects come and go; the cache does not keep those whose folder is gone."""
         for (key,) in self.db.execute("SELECT key FROM zoos").fetchall():
-            if key != self.key and not os.path.isdir(key.partition("\n")[2]):
+            if key != self.key and not os.path.isdir(key.partition(b"\n")[0]):
                 for table in ("files", "entries", "problems"):
                     self.db.execute(f"DELETE FROM {table} WHERE zoo = ?", (key,))  # noqa: S608 - our names
                 self.db.execute("DELETE FROM zoos WHERE key = ?", (key,))
@@ -543,9 +556,11 @@ class _Update:
             if old[1] != stat or old[3] != deps or old[4] != failed:
                 self.db.execute(
                     "UPDATE files SET stat = ?, deps = ?, failed = ? WHERE zoo = ? AND module = ?",
-                    (stat, json.dumps(deps), failed, self.key, module),
+                    (stat, " ".join(deps), failed, self.key, module),
                 )
             return
+        import json
+
         source = self._source_of(module)
         if module not in self.digests:
             self.digests[module] = _read_source(module, file)[1]
@@ -554,25 +569,30 @@ class _Update:
             (
                 self.key,
                 module,
-                file.path,
+                os.fsencode(file.path),
                 stat,
                 self.digests[module],
                 json.dumps(source.facts if source else {}),
-                json.dumps(deps),
+                " ".join(deps),
                 failed,
             ),
         )
 
     def _write_entries(self, module: str, result: Linked) -> None:
-        path = (self.files[module]).path
+        import json
+
+        from holotype.names import natural_key
+
+        path = self.files[module].path
         self.db.executemany(
-            "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     self.key,
                     module,
                     entry["kind"],
                     entry["name"],
+                    natural_key(entry["name"]),
                     entry.get("task"),
                     entry.get("network"),
                     entry.get("line"),
@@ -585,7 +605,7 @@ class _Update:
         self.db.executemany(
             "INSERT INTO problems VALUES (?, ?, ?, ?, ?, ?)",
             [
-                (self.key, module, path, line, message, json.dumps(names))
+                (self.key, module, os.fsencode(path), line, _text(message), " ".join(names))
                 for line, message, names in result.problems
             ],
         )
@@ -599,11 +619,16 @@ class _Update:
         return [f"{prefix}{name}" for name in source.facts.get("submodules", ()) if f"{prefix}{name}" in self.files]
 
 
+def _text(message: str) -> str:
+    """A message may quote the name of a folder that is not text."""
+    return message.encode("utf-8", "replace").decode("utf-8")
+
+
 def _merge(result: Linked, outcome: dict[str, Any]) -> tuple[Linked, bool]:
     """What a file registers when it runs, instead of what could be read from it."""
     if outcome.get("error"):
         line, message = outcome["error"]
-        names = [entry["name"] for entry in result.entries]
+        names = list(dict.fromkeys([*(entry["name"] for entry in result.entries), *result.guess]))
         return result._replace(problems=[*result.problems, [line, message, names]]), True
     deps = sorted({*result.deps, *outcome.get("modules", ())})
     return result._replace(entries=outcome["entries"], deps=deps), False
@@ -636,6 +661,7 @@ def _source(module: str, file: _File, facts: dict[str, Any]) -> Source:
 
 def _scan_table(content: bytes) -> dict[str, Any]:
     """The rows of a TOML table, and the line each starts at."""
+    import json
     import tomllib
 
     try:
@@ -644,7 +670,7 @@ def _scan_table(content: bytes) -> dict[str, Any]:
         json.dumps(table)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError) as error:
         return {"error": [None, f"is not a table that can be read: {error}"]}
-    lines = {}
+    lines: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith("[") and not line.startswith("[["):
             lines.setdefault(line.strip("[] \t").split("#")[0].strip().strip("\"'"), number)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from holotype.errors import HolotypeError
-from holotype.names import check_name
+from holotype.names import check_name, is_name
 from holotype.scan import Facts, NotLiteral, decode, encode_value
 
 REGISTERING = frozenset({"register_model", "register_model_config", "register_weights", "register_alias"})
@@ -52,6 +52,7 @@ class Linked(NamedTuple):
         problems: ``[line, message, names]`` each.
         deps: modules whose facts mattered.
         running: the file has to be imported to know; `entries` is what could be read without.
+        guess: names that it seems to register, and that only importing it can confirm.
         needs: ``root:line`` of packages outside the standard library that its import asks for.
     """
 
@@ -60,6 +61,7 @@ class Linked(NamedTuple):
     deps: list[str]
     running: bool
     needs: str
+    guess: list[str]
 
 
 class _Symbol(Exception):
@@ -83,10 +85,12 @@ class Linker:
         facts = source.facts
         entries: list[dict[str, Any]] = []
         problems: list[list[Any]] = []
+        refused: list[list[Any]] = []
+        guess: list[str] = []
         running = False
         if "error" in facts:
             line, message = facts["error"]
-            problems.append([line, message, facts.get("guess", [])])
+            problems.append([line, message, list(filter(is_name, facts.get("guess", [])))])
         elif "table" in facts:
             self._table(source, entries, problems)
         else:
@@ -100,18 +104,44 @@ class Linker:
                     except (NotLiteral, _Symbol):
                         running = True
                     except HolotypeError as error:
-                        problems.append([call["line"], str(error), []])
+                        refused.append([call["line"], str(error)])
             running = running or any(self._registers(source, s) for s in facts.get("hidden", ()))
+            guess = [
+                name.lower()
+                for symbol, name in facts.get("guess", ())
+                if is_name(name.lower()) and self._registers(source, symbol)
+            ]
         missing = self._missing_sibling(source) if entries and not running else None
-        if missing:
-            problems.append([*missing, [entry["name"] for entry in entries]])
-        needs = {}
+        # What is refused here is refused when the file is imported, and then none of it can be used.
+        names = list(dict.fromkeys([*(entry["name"] for entry in entries), *guess]))
+        problems += [[line, message, names] for line, message in [*refused, *([missing] if missing else [])]]
+        needs: dict[str, int] = {}
         for symbol, line in facts.get("needs", ()):
             root = symbol.partition(".")[0]
             if root and root not in _STDLIB and root not in OUR_EXTRAS and root != source.module.partition(".")[0]:
                 needs.setdefault(root, line)
         text = " ".join(f"{root}:{line}" for root, line in needs.items())
-        return Linked(entries, problems, sorted(self._deps - {source.module}), running, text)
+        return Linked(entries, problems, sorted(self._deps - {source.module}), running, text, guess)
+
+    def imports(self, source: Source) -> set[str]:
+        """The modules that an import of `source` imports, as far as they may be followed."""
+        found: set[str] = set()
+        todo = [source]
+        while todo:
+            home = todo.pop()
+            symbols = [*home.facts.get("names", {}).values(), *home.facts.get("stars", ())]
+            symbols += [symbol for symbol, _ in home.facts.get("needs", ())]
+            for symbol in symbols:
+                dotted = None if symbol.startswith((":", "?")) else _absolute(home, symbol)
+                parts = dotted.split(".") if dotted else []
+                for count in range(1, len(parts) + 1):
+                    module = ".".join(parts[:count])
+                    if module in found or module.startswith("holotype"):
+                        continue
+                    found.add(module)
+                    if (more := self._source_of(module)) is not None:
+                        todo.append(more)
+        return found
 
     # -- names -----------------------------------------------------------------------------------
 
@@ -131,6 +161,8 @@ class Linker:
             for inner in home.facts.get("inner", {}).get(what[1], ()):
                 if self._registers(home, inner, depth + 1):
                     return "inside"
+        elif kind == "unknown" and symbol.rpartition(".")[2] in REGISTERING:
+            return "inside"  # whose it is, only running can tell
         return None
 
     def _resolve(self, source: Source, symbol: str, seen: frozenset[tuple[str, str]] = frozenset()) -> tuple[Any, ...]:
@@ -145,18 +177,24 @@ class Linker:
         seen |= {(source.module, symbol)}
         if symbol.startswith(":"):
             name, _, rest = symbol[1:].partition(".")
+            if name.endswith("()") and rest and "()" not in rest:
+                # A method of an object that is made here: what any method of its class does.
+                return ("function", source, name[:-2])
             if rest:
                 return ("unknown",)
             if name in source.facts.get("classes", {}):
                 return ("class", source, name)
             return ("function", source, name)
         if symbol.startswith("?"):
+            foreign: tuple[Any, ...] = ("unknown",)
             for star in reversed(source.facts.get("stars", ())):
                 module = _absolute(source, star)
                 found = self._dotted(f"{module}.{symbol[1:]}", seen) if module else ("unknown",)
-                if found[0] != "unknown":
+                if found[0] in ("class", "function") or (found[0] == "foreign" and _is_ours(found[1])):
                     return found
-            return ("unknown",)
+                if found[0] == "foreign" and foreign[0] == "unknown":
+                    foreign = found  # a module that cannot be read may hold any name
+            return foreign
         dotted = _absolute(source, symbol)
         return self._dotted(dotted, seen) if dotted else ("unknown",)
 
@@ -184,7 +222,7 @@ class Linker:
         for symbol, line in source.facts.get("needs", ()):
             if symbol.startswith(".") and symbol.strip("."):
                 module = _absolute(source, symbol)
-                if module is None or self._source(module) is None:
+                if module is None or (self._source(module) is None and not _is_other_module(source, symbol)):
                     return line, f"imports {symbol}, and there is no such file"
         return None
 
@@ -198,6 +236,9 @@ class Linker:
             )
         if call.get("running"):
             raise NotLiteral
+        symbols = sum(map(_is_class, [*call["args"], *call["kwargs"].values()]))
+        if symbols and (kind != "register_model_config" or symbols > 1):
+            raise NotLiteral
         args = [self._value(source, value) for value in call["args"] if not _is_class(value)]
         kwargs = {
             key: self._value(source, value) for key, value in call["kwargs"].items() if not _is_class(value)
@@ -206,7 +247,7 @@ class Linker:
         name = args.pop(0) if args else kwargs.pop("alias" if kind == "register_alias" else "name", None)
         base = {"module": source.module, "path": source.path, "line": call["line"]}
         if kind == "register_model":
-            if args or classes or "target" not in call:
+            if args or "target" not in call:
                 raise NotLiteral
             check_name(name, "model name")
             return self._model(source, call["kind"], call["target"], str(name), kwargs, base)
@@ -238,12 +279,14 @@ class Linker:
         facts = source.facts[place][target]
         task = kwargs.get("task")
         if kind == "class":
-            task = task or self._task(source, target)
+            task = task if task is not None else self._task(source, target)
             constructor = self._constructor(source, target)
         else:
             plain = all(self._registers(source, symbol) for symbol in facts.get("decorators", ()))
             constructor = facts["init"] if plain else None
         base["line"] = facts["line"]
+        if task is not None:
+            check_name(task, "task")
         return {
             "kind": "class" if kind == "class" else "builder",
             "name": name,
@@ -327,15 +370,16 @@ class Linker:
     # -- classes ---------------------------------------------------------------------------------
 
     def _task(self, source: Source, name: str, seen: frozenset[tuple[str, str]] = frozenset()) -> str | None:
-        """The class attribute `task`, own or inherited."""
+        """The class attribute `task`, own or inherited.
+
+        Raises:
+            _Symbol: it is computed.
+        """
         if (source.module, name) in seen:
             return None
         facts = source.facts.get("classes", {}).get(name, {})
         if "task" in facts:
-            try:
-                value = self._value(source, facts["task"])
-            except (_Symbol, NotLiteral):
-                return None
+            value = self._value(source, facts["task"])
             return str(value) if isinstance(value, str) else None
         for base in facts.get("bases", ()):
             what = self._resolve(source, base)
@@ -373,18 +417,21 @@ class Linker:
     def _inherited(
         self, source: Source, facts: Facts, seen: frozenset[tuple[str, str]]
     ) -> dict[str, Any] | None:
+        found: list[tuple[Source, str]] = []
         for base in facts.get("bases", ()):
             what = self._resolve(source, base)
             if what[0] == "class":
-                if not self._has_constructor(what[1], what[2]):
-                    continue
-                return self._constructor(what[1], what[2], seen)
+                if self._has_constructor(what[1], what[2]):
+                    found.append((what[1], what[2]))
+                continue
             if base in _NO_CONSTRUCTOR or (what[0] == "foreign" and what[1] in _NO_CONSTRUCTOR):
                 continue
             if what[0] == "foreign" and what[1] in _MODULE:
                 continue
             return None
-        return {"params": [], "open": False}
+        if len(found) > 1:
+            return None  # which one comes first, and to whom it hands on, is for Python's method order
+        return self._constructor(*found[0], seen) if found else {"params": [], "open": False}
 
     def _has_constructor(self, source: Source, name: str, seen: frozenset[tuple[str, str]] = frozenset()) -> bool:
         """False for a class that, like all its bases, leaves construction to `object` or `nn.Module`."""
@@ -410,6 +457,26 @@ def _absolute(source: Source, symbol: str) -> str | None:
     if level > len(package) or not source.package:
         return None
     return ".".join([*package[: len(package) - level + 1], *filter(None, [symbol[level:]])])
+
+
+def _is_other_module(source: Source, symbol: str) -> bool:
+    """Is a relative import one of a folder without ``__init__.py``, or of a compiled module?"""
+    from os import path, scandir
+
+    level = len(symbol) - len(symbol.lstrip("."))
+    folder = path.join(path.dirname(source.path), *[".."] * (level - 1), *symbol.strip(".").split("."))
+    if path.isdir(folder):
+        return True
+    parent, stem = path.split(folder)
+    try:
+        with scandir(parent) as items:
+            return any(item.name.startswith(f"{stem}.") and item.name.endswith((".so", ".pyd", ".pyc")) for item in items)
+    except OSError:
+        return False
+
+
+def _is_ours(dotted: str) -> bool:
+    return dotted == "holotype" or dotted.startswith("holotype.")
 
 
 def _is_class(value: Any) -> bool:

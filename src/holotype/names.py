@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
+from itertools import groupby
 
 from holotype.errors import InvalidNameError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
 GRAMMAR = "[a-z0-9][a-z0-9._-]*"
 MAX_LENGTH = 200
-_NAME = re.compile(GRAMMAR, re.ASCII)
-_DIGITS = re.compile("([0-9]+)")
-_NOT_ALLOWED = re.compile("[^a-z0-9._-]+")
+_FIRST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
+_ALLOWED = _FIRST | frozenset("._-")
 
 
 def check_name(name: object, what: str = "name") -> str:
@@ -24,7 +26,7 @@ def check_name(name: object, what: str = "name") -> str:
     Raises:
         InvalidNameError: it does not fit; the error suggests one that does.
     """
-    if isinstance(name, str) and len(name) <= MAX_LENGTH and _NAME.fullmatch(name):
+    if isinstance(name, str) and len(name) <= MAX_LENGTH and _fits(name):
         return str(name)
     if not isinstance(name, str):
         raise InvalidNameError(
@@ -34,7 +36,7 @@ def check_name(name: object, what: str = "name") -> str:
         raise InvalidNameError(
             f"a {what} of {len(name)} characters is too long: at most {MAX_LENGTH}.", given=name
         )
-    suggestion = _NOT_ALLOWED.sub("_", name.lower()).lstrip("._-").rstrip("_")
+    suggestion = "".join(c if c in _ALLOWED else "_" for c in name.lower()).lstrip("._-").rstrip("_")
     raise InvalidNameError(
         f"{name!r} is not a {what}: lower-case letters, digits, '.', '_' and '-' "
         "only, starting with a letter or digit.",
@@ -43,18 +45,31 @@ def check_name(name: object, what: str = "name") -> str:
     )
 
 
+def _fits(name: str) -> bool:
+    return name[:1] in _FIRST and _ALLOWED.issuperset(name) if name else False
+
+
+def is_name(name: str) -> bool:
+    """Does it fit the grammar?"""
+    return len(name) <= MAX_LENGTH and _fits(name)
+
+
 def split_qualified(name: str) -> tuple[str | None, str]:
     """Split ``"zoo/model"`` into its lower-cased parts; the zoo is None where there is none."""
     zoo, slash, model = name.strip().lower().rpartition("/")
     return (zoo if slash else None), model
 
 
-def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+def natural_key(name: str) -> str:
     """A sort key under which ``b2`` comes before ``b10``. Ties fall back to the text itself."""
-    parts = _DIGITS.split(name)
-    key = [(1, int(part), "") if at % 2 else (0, 0, part) for at, part in enumerate(parts) if part]
-    # '007' and '7' have one numeric value; the text keeps the order total.
-    return (*key, (-1, 0, name))
+    parts = []
+    for digits, run in groupby(name, str.isdecimal):
+        part = "".join(run)
+        if digits:
+            part = part.lstrip("0") or "0"
+            part = f"{len(part):03}{part}"  # the longer number is the larger one
+        parts.append(part)
+    return f"{''.join(parts)} {name}"
 
 
 def patterns(globs: str | Iterable[str], what: str = "filter") -> list[str]:
@@ -78,6 +93,7 @@ def matcher(globs: list[str]) -> Callable[[str], bool]:
     if all(not set("*?[") & set(glob) for glob in globs):
         exact = frozenset(globs)
         return lambda name: name in exact
+    import re
     from fnmatch import translate
 
     match = re.compile("|".join(translate(glob) for glob in globs)).match

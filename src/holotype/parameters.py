@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from holotype.errors import ParameterError
+from holotype.frozen import FrozenList
 from holotype.names import nearest
 from holotype.records import Parameter
 
@@ -136,7 +137,7 @@ def _fits_plain(value: Any, name: str) -> bool:
         case "None" | "NoneType":
             return value is None
         case "list" | "List" | "MutableSequence":
-            return isinstance(value, list)
+            return isinstance(value, (list, FrozenList))
         case "tuple" | "Tuple" | "Sequence" | "Collection":
             # YAML and JSON have lists only, so a list stands for a tuple.
             return isinstance(value, (list, tuple)) or (
@@ -164,7 +165,10 @@ def _fits_generic(value: Any, name: str, arguments: list[ast.expr]) -> bool:
         case "Annotated" | "Final" | "ClassVar":
             return _fits(value, arguments[0])
         case "Literal":
-            return any(type(value) is type(choice) and value == choice for choice in _choices(arguments))
+            choices = _choices(arguments)
+            return len(choices) < len(arguments) or any(
+                type(value) is type(choice) and value == choice for choice in choices
+            )
         case "list" | "List" | "Sequence" | "Collection" | "Iterable" | "set" | "Set" | "frozenset":
             return _fits_plain(value, name) and (
                 not isinstance(value, (list, tuple, set, frozenset))
@@ -208,12 +212,19 @@ def _shown(value: Any) -> str:
 
 def _yaml_hint(value: Any, expected: str) -> str:
     """YAML 1.1 reads ``1e-3`` as text; say how to write the number."""
-    if isinstance(value, str) and expected.split(" ")[0] in ("int", "float"):
+    expected = expected.removeprefix("Optional[")
+    if isinstance(value, str) and expected.startswith(("int", "float")):
         try:
             number = float(value)
         except ValueError:
             return ""
-        return f"; write {number!r}, without quotes" if "e" not in repr(number) else "; write it with a dot, as 1.0e-3"
+        if number - number != 0:  # infinite, or not a number
+            return ""
+        if expected.startswith("int"):
+            return f"; write {int(number)}, without quotes" if number.is_integer() else ""
+        mantissa, e, exponent = repr(number).partition("e")
+        written = mantissa if "." in mantissa else f"{mantissa}.0"
+        return f"; write {written}{e}{exponent}, without quotes"
     return ""
 
 
@@ -279,11 +290,10 @@ def to_facts(target: Any) -> dict[str, Any] | None:
                 literal = None
         kind = "k" if parameter.kind is parameter.KEYWORD_ONLY else "n"
         params.append([parameter.name, annotation, source, literal, kind])
-    if isinstance(target, type) and getattr(target, "__init__", None) is object.__init__:
-        return {"params": [], "open": False}
-    module_init = getattr(getattr(_torch_module(target), "__init__", None), "__qualname__", None)
-    if module_init and getattr(target.__init__, "__qualname__", None) == module_init:
-        return {"params": [], "open": False}  # nn.Module takes *args, **kwargs and wants none
+    if isinstance(target, type):
+        base = _torch_module(target) or object
+        if target.__init__ is base.__init__:  # `nn.Module` takes *args, **kwargs and wants none
+            return {"params": [], "open": False}
     return {"params": params, "open": is_open}
 
 

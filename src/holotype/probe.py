@@ -38,6 +38,8 @@ def probe(spec: ZooSpec, module: str) -> dict[str, Any]:
     try:
         timeout_s = float(os.environ.get("HOLOTYPE_PROBE_TIMEOUT_S", "60"))
     except ValueError:
+        timeout_s = 0.0
+    if not 0.0 < timeout_s < 1e6:
         timeout_s = 60.0
     try:
         done = subprocess.run(  # noqa: S603 - this very interpreter

@@ -12,10 +12,8 @@ from __future__ import annotations
 import os
 import sys
 from _thread import RLock  # `threading` costs 4 ms, and this is what it hands out
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
 
-from holotype.entries import Catalog, Entry, zoo_for_module
+from holotype.entries import Catalog, Entry, file_stamp, zoo_for_module
 from holotype.errors import (
     AmbiguousNameError,
     BrokenModelError,
@@ -31,15 +29,19 @@ from holotype.errors import (
     UnknownZooError,
 )
 from holotype.names import check_name, matcher, natural_key, nearest, patterns, split_qualified
-from holotype.zoo_finder import FIRST_PARTY, NotFound, ZooSpec, find_zoos, named_zoo
+from holotype.zoo_finder import FIRST_PARTY, NotFound, ZooSpec, find_zoos, locate, named_zoo
 
+TYPE_CHECKING = False  # as `typing` has it, without importing it: every command pays for this module
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, TypeVar
+
     from torch import nn
 
     from holotype.records import ModelInfo, PretrainedMetadata, Problem, ZooInfo
 
-Target = TypeVar("Target", bound=Callable[..., Any])
-Globs = str | Iterable[str]
+    Target = TypeVar("Target", bound=Callable[..., Any])
+    Globs = str | Iterable[str]
 
 SESSION = "session"
 
@@ -102,7 +104,7 @@ class _Surface:
                     f"{name!r}: a class or a function is registered, not {target!r}.", given=target
                 )
             kind = "class" if isinstance(target, type) else "builder"
-            chosen = task if task is not None else getattr(target, "task", None) if kind == "class" else None
+            chosen = task if task is not None else _task_of(target)
             entry = self._live_entry(kind, name, target, chosen, detail)
             self._registry._add(entry, replace=replace)
             return target
@@ -153,7 +155,7 @@ class _Surface:
                     problems=problems,
                     given=name,
                 )
-        task = metadata.pop("task", None) or getattr(cls, "task", None)
+        task = metadata.pop("task", None) or _task_of(cls)
         detail = described(freeze(metadata, f"metadata of {name!r}")) | {"config": encode_value(frozen)}
         entry = self._live_entry("config", name, cls, task, detail)
         self._registry._add(entry, replace=replace)
@@ -175,7 +177,7 @@ class _Surface:
         from holotype.scan import encode_value
 
         record = PretrainedMetadata.parse(name, self._scope or SESSION, metadata)
-        network = self._find(record.network)
+        network, task = self._target(record.network)
         unverifiable = [fmt for fmt, file in record.formats.items() if file.sha256 is None]
         if unverifiable:
             import warnings
@@ -187,9 +189,9 @@ class _Surface:
             )
         from holotype.frozen import freeze
 
-        detail = {"metadata": encode_value(freeze(metadata)), "network": f"{network.zoo}/{network.name}"}
-        entry = self._live_entry("weights", name, None, record.task or network.task, detail)
-        entry.network = network.name
+        detail = {"metadata": encode_value(freeze(metadata)), "network": network}
+        entry = self._live_entry("weights", name, None, record.task or task, detail)
+        entry.network = network
         self._registry._add(entry, replace=replace)
 
     def register_alias(
@@ -208,23 +210,44 @@ class _Surface:
             InvalidNameError, DuplicateNameError: as in `register_model`.
         """
         check_name(alias, "alias")
-        found = self._find(target)
-        if found.name == alias and (self._scope is None or self._scope == found.zoo):
+        found, _ = self._target(target)
+        entry = self._live_entry("alias", alias, None, None, {"target": found, "deprecated": deprecated})
+        if found in (alias, f"{entry.zoo}/{alias}"):
             raise DuplicateNameError(f"{alias!r} cannot be an alias of itself.", given=alias)
-        detail = {"target": f"{found.zoo}/{found.name}", "deprecated": deprecated}
-        self._registry._add(self._live_entry("alias", alias, None, None, detail), replace=replace)
+        self._registry._add(entry, replace=replace)
+
+    def _target(self, name: str) -> tuple[str, str | None]:
+        """The full name and the task of an architecture that something registered here refers to.
+
+        One of the same zoo goes before one of another.
+        """
+        zoo = self._registry._zoo_of(_caller()[0], self._scope)
+        given, short = split_qualified(name) if isinstance(name, str) else (None, "")
+        try:
+            if given is None and self._scope is None and self._registry._known().find(zoo, short):
+                name = f"{zoo}/{short}"
+            found = self._find(name, broken=True)
+        except UnknownModelError:
+            if not _probing():
+                raise
+            return name.strip().lower(), None  # a trial import of one file does not know the others
+        return f"{found.zoo}/{found.name}", found.task
 
     def _live_entry(self, kind: str, name: str, target: Any, task: Any, detail: dict[str, Any]) -> Entry:
-        module, file, line = _caller()
-        home = getattr(target, "__module__", None) or module
-        if kind in ("config", "weights", "alias"):
-            home = module
+        own = getattr(target, "__module__", None) if kind in ("class", "builder") else None
+        module, file, line = _caller(own)
+        zoo = self._registry._zoo_of(module, self._scope)
+        if module == "__main__":  # a file of a zoo that is run as a script is that file
+            module = self._registry._module_of(file) or module
+            zoo = self._registry._zoo_of(module, self._scope)
+            own = module if own == "__main__" else own
+        home = own or module
         if task is not None:
             task = check_name(str(task), "task")
         entry = Entry(
             kind,
             name,
-            self._registry._zoo_of(home, self._scope),
+            zoo,
             str(task) if task is not None else None,
             home,
             line,
@@ -237,6 +260,7 @@ class _Surface:
         )
         entry.obj = target
         entry.origin = _importing(module)
+        entry.stamp = file_stamp(entry.detail["path"])
         return entry
 
     # -- find ------------------------------------------------------------------------------------
@@ -279,7 +303,7 @@ class _Surface:
             entries = [e for e in entries if ((e.zoo, e.name) in filled) == pretrained]
         if where is not None:
             entries = self._where(entries, where, lambda entry: self._registry._info(entry, catalog))
-        return self._names(catalog, entries, catalog.model_zoos, order)
+        return self._names(catalog, entries, order)
 
     def list_pretrained_models(
         self,
@@ -329,7 +353,7 @@ class _Surface:
             entries = [e for e in entries if format in self._registry._pretrained(e, catalog).formats]
         if where is not None:
             entries = self._where(entries, where, lambda entry: self._registry._pretrained(entry, catalog))
-        return self._names(catalog, entries, catalog.weights_zoos, order)
+        return self._names(catalog, entries, order, weights=True)
 
     def get_available_models(self) -> list[str]:
         """The names of architectures in the order in which they were registered.
@@ -343,7 +367,7 @@ class _Surface:
             entries = [entry for entry in entries if entry.zoo == self._scope]
         elif self._registry.discovers:
             entries = [entry for entry in entries if entry.zoo not in FIRST_PARTY or entry.zoo == "proteins"]
-        return self._names(catalog, entries, catalog.model_zoos, "registered")
+        return self._names(catalog, entries, "registered")
 
     def get_model_info(self, name: str) -> ModelInfo:
         """All that is known of an architecture, without importing it.
@@ -450,13 +474,17 @@ class _Surface:
             BrokenModelError: its file cannot be imported.
         """
         entry = self._find(name)
-        config = entry.config()
-        full = {**config, **params}
+        full = {**entry.config(), **params}
         parameters, is_open = entry.parameters()
         if parameters is not None:
-            from holotype.parameters import check
+            from holotype.parameters import check, problems_with
 
-            check(full, parameters, of=entry.name, open_parameters=is_open)
+            if problems_with(full, parameters, open_parameters=is_open):  # of an earlier state of the file?
+                entry = self._find(name, self._registry._look(), warn=False)
+                full = {**entry.config(), **params}
+                parameters, is_open = entry.parameters()
+            if parameters is not None:
+                check(full, parameters, of=entry.name, open_parameters=is_open)
         target = self._registry._load(entry)
         if parameters is None:
             from holotype.parameters import check, from_facts, to_facts
@@ -580,19 +608,14 @@ class _Surface:
         return [entry for entry, one in records if fits(one)]
 
     def _names(
-        self, catalog: Catalog, entries: list[Entry], zoos: Mapping[str, list[str]], order: str
+        self, catalog: Catalog, entries: list[Entry], order: str, *, weights: bool = False
     ) -> list[str]:
         if order == "registered":
             entries = sorted(entries, key=catalog.registration_key)
-        if self._scope is not None:
-            names = [entry.name for entry in entries]
         else:
-            names = [
-                entry.name if len(zoos[entry.name]) == 1 else f"{entry.zoo}/{entry.name}" for entry in entries
-            ]
-        if order == "name":
-            names.sort(key=lambda name: natural_key(name.rpartition("/")[2]) + natural_key(name))
-        return names
+            entries = sorted(entries, key=lambda entry: (entry.sort, entry.zoo))
+        twice = catalog.ambiguous(weights=weights) if self._scope is None else frozenset()
+        return [f"{entry.zoo}/{entry.name}" if entry.name in twice else entry.name for entry in entries]
 
     def _check_task(self, task: str) -> None:
         known = self._registry.list_tasks()
@@ -617,7 +640,7 @@ class _Surface:
         stale = catalog is None
         catalog = catalog or self._registry._known()
         candidates = catalog.find(zoo, short)
-        if not candidates and stale:
+        if stale and (len(candidates) != 1 or candidates[0].problem is not None):
             catalog = self._registry._look()
             candidates = catalog.find(zoo, short)
         if len(candidates) > 1:
@@ -721,6 +744,7 @@ class Registry(_Surface):
         self._index: Any = None
         self._catalog: Catalog | None = None
         self._catalog_of: tuple[Any, ...] = ()
+        self._of_files: dict[str, tuple[Any, Catalog]] = {}
         self._specs: list[ZooSpec] | None = None
         for module in zoos:
             self.add_zoo(module)
@@ -741,8 +765,12 @@ class Registry(_Surface):
         Raises:
             InvalidNameError: it does not fit the grammar of names.
         """
-        for spec in self._zoo_specs():
+        specs = self._zoo_specs()
+        for spec in specs:
             if name in (spec.name, spec.module):
+                return Zoo(self, spec.name)
+        for spec in specs:
+            if isinstance(name, str) and spec.holds(name):
                 return Zoo(self, spec.name)
         return Zoo(self, check_name(name.lower() if isinstance(name, str) else name, "zoo name"))
 
@@ -808,6 +836,15 @@ class Registry(_Surface):
                 return spec.name
         return scope or zoo_for_module(module, SESSION)
 
+    def _module_of(self, file: str) -> str | None:
+        """The module that a file of a zoo is."""
+        for spec in self._zoo_specs():
+            start = os.path.join(spec.path, "") if spec.is_package else spec.path
+            path = os.path.abspath(file)
+            if path.startswith(start) and path.endswith(".py"):
+                return os.path.relpath(path, spec.root)[:-3].replace(os.sep, ".").removesuffix(".__init__")
+        return None
+
     def _check_zoo(self, zoo: str, catalog: Catalog) -> None:
         known = catalog.zoo_names()
         if not isinstance(zoo, str) or zoo.lower() not in known:
@@ -827,7 +864,12 @@ class Registry(_Surface):
             self._specs = specs
             index = self._get_index()
             snapshots = [index.look(spec) for spec in specs] if index is not None else []
-            of = (self._version, tuple(lost), *((id(snapshot), snapshot.stamp) for snapshot in snapshots))
+            of = (
+                self._version,
+                environment() if snapshots else "",
+                tuple(lost),
+                *((id(snapshot), snapshot.stamp) for snapshot in snapshots),
+            )
             if self._catalog is None or of != self._catalog_of:
                 self._catalog = Catalog(specs, snapshots, list(self._live.values()), lost)
                 self._catalog_of = of
@@ -855,8 +897,11 @@ class Registry(_Surface):
             if (entry.zoo, entry.name, identity) in self._overridden and not replace:
                 return  # something took its place on purpose before its module was imported
             other = self._live.get(key)
-            if other is None and not _probing():
-                other = self._read_from_file(entry.zoo, table, entry.name)
+            if not _probing():
+                read, rivals = self._read_from_file(entry.zoo, table, entry.name, identity)
+                if identity in rivals:
+                    return  # `list_problems` tells that two files claim this name; neither fails for it
+                other = other or read
             if other is not None and other.identity() != identity:
                 if not replace:
                     raise DuplicateNameError(
@@ -870,12 +915,29 @@ class Registry(_Surface):
             self._live[key] = entry
             self._version += 1
 
-    def _read_from_file(self, zoo: str, table: str, name: str) -> Entry | None:
-        """What the index knows under a name; None if no file of that zoo has it."""
-        for spec in self._zoo_specs():
-            if spec.name == zoo:
-                return Catalog([spec], [self._get_index().known(spec)], [], []).in_table(table, zoo, name)
-        return None
+    def _read_from_file(
+        self, zoo: str, table: str, name: str, identity: tuple[Any, ...]
+    ) -> tuple[Entry | None, list[tuple[Any, ...]]]:
+        """What the files of a zoo have under a name, and all identities if several files have it."""
+        spec = next((spec for spec in self._zoo_specs() if spec.name == zoo), None)
+        if spec is None:
+            return None, []
+        catalog = self._catalog_of_files(spec, look=False)
+        found, rivals = catalog.in_table(table, zoo, name), catalog.rivals(table, zoo, name)
+        if identity not in rivals and found is not None and found.identity() != identity:
+            catalog = self._catalog_of_files(spec, look=True)  # the last look may have been before an edit
+            found, rivals = catalog.in_table(table, zoo, name), catalog.rivals(table, zoo, name)
+        if found is not None and found.detail.get("kind") == "broken":
+            found = None
+        return found, rivals
+
+    def _catalog_of_files(self, spec: ZooSpec, *, look: bool) -> Catalog:
+        index = self._get_index()
+        snapshot = index.look(spec) if look else index.known(spec)
+        catalog = self._of_files.get(spec.name)
+        if catalog is None or catalog[0] is not snapshot:
+            catalog = self._of_files[spec.name] = (snapshot, Catalog([spec], [snapshot], [], []))
+        return catalog[1]
 
     def registered_by(self, module: str) -> list[dict[str, Any]]:
         """What the import of one module registered, as the index keeps it (for `holotype.probe`)."""
@@ -929,19 +991,20 @@ class Registry(_Surface):
                     hint=f'pip install "holotype[{extra}]"',
                 ) from error
             raise self._broken(entry, module, error) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._broken(entry, module, error) from error
-        with self._lock:
-            live = self._live.get((entry.zoo, "model", entry.name))
-        if live is not None and live.obj is not None:
-            return live.obj
-        expected, actual = entry.detail.get("path"), getattr(loaded, "__file__", None)
-        if expected and actual and module == entry.module and os.path.realpath(expected) != os.path.realpath(actual):
+        expected = _file_of(module, spec) if spec is not None else None
+        actual = getattr(loaded, "__file__", None)
+        if expected and actual and os.path.realpath(expected) != os.path.realpath(actual):
             raise BrokenModelError(
                 f"{entry.name!r} is defined in {expected}, but {module!r} was imported from {actual}.",
                 given=entry.name,
                 hint="Two packages share a name; rename one, or remove the other from sys.path.",
             )
+        with self._lock:
+            live = self._live.get((entry.zoo, "model", entry.name))
+        if live is not None and live.obj is not None:
+            return live.obj
         target: Any = loaded
         for part in str(entry.detail.get("qualname") or "").split("."):
             target = getattr(target, part, None)
@@ -953,7 +1016,7 @@ class Registry(_Surface):
             )
         return target
 
-    def _broken(self, entry: Entry, module: str, error: Exception) -> BrokenModelError:
+    def _broken(self, entry: Entry, module: str, error: BaseException) -> BrokenModelError:
         return BrokenModelError(
             f"{entry.name!r} cannot be used: importing {module} failed: {type(error).__name__}: {error}",
             given=entry.name,
@@ -1011,17 +1074,32 @@ def _fitting(entries: list[Entry], globs: list[str]) -> list[bool]:
     return [short(e.name) or (qualified and full(f"{e.zoo}/{e.name}")) for e in entries]
 
 
+def _task_of(target: Any) -> str | None:
+    """The class attribute `task`. A method or property of that name is something else."""
+    task = getattr(target, "task", None) if isinstance(target, type) else None
+    return task if isinstance(task, str) else None
+
+
 def _is_missing(problem: str) -> bool:
     return problem.partition(": ")[2].startswith("missing")
 
 
-def _caller() -> tuple[str, str, int]:
-    """Module, file and line of the code outside this file that called in."""
+def _caller(module: str | None = None) -> tuple[str, str, int]:
+    """Module, file and line of the code outside this file that called in.
+
+    Args:
+        module: look further, for code of this module, if there is any: a decorator may have been
+            wrapped by a function of another file.
+    """
     frame: Any = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename == __file__:
         frame = frame.f_back
     if frame is None:
         return "__main__", "<unknown>", 0
+    outer = frame
+    while outer is not None and outer.f_globals.get("__name__") != module:
+        outer = outer.f_back
+    frame = outer or frame
     return str(frame.f_globals.get("__name__", "__main__")), str(frame.f_code.co_filename), int(frame.f_lineno)
 
 
@@ -1035,8 +1113,23 @@ def _importing(module: str) -> str:
     return module
 
 
+def _file_of(module: str, spec: ZooSpec) -> str | None:
+    """The file that a module of a zoo is to be imported from."""
+    found = locate(module, [spec.root]) if spec.holds(module) else None
+    if found is None or found[1].endswith(".py"):
+        return found and found[1]
+    return os.path.join(found[1], "__init__.py")
+
+
 def _probing() -> bool:
     return "HOLOTYPE_PROBING" in os.environ
+
+
+def environment() -> str:
+    """Differs when a package was installed or removed."""
+    from holotype.index import environment
+
+    return environment()
 
 
 def _probe(spec: ZooSpec, module: str) -> dict[str, Any]:

@@ -20,7 +20,6 @@ import re
 import warnings
 from typing import Any
 
-FACTS_VERSION = 1
 _GUESS = re.compile(r"""register_model\(\s*(?:name\s*=\s*)?["']([^"'\n]+)["']""")
 
 Facts = dict[str, Any]
@@ -43,7 +42,8 @@ def scan(source: bytes) -> Facts:
         - ``functions``: line, docstring, signature of decorated functions;
         - ``calls``: decorators and module-level calls that might register something;
         - ``hidden``: symbols called at import where only running the file can tell how;
-        - ``inner``: symbols called inside each module-level function.
+        - ``inner``: symbols called inside each module-level function and the methods of each class;
+        - ``guess``: ``[symbol, name]`` of what seems to register a name, where only running it can tell.
     """
     try:
         with warnings.catch_warnings():
@@ -71,6 +71,7 @@ class _Scanner:
 
     def __init__(self) -> None:
         self.names: dict[str, str | None] = {}
+        self.forks: dict[str, list[str]] = {}
         self.stars: list[str] = []
         self.submodules: list[str] = []
         self.needs: list[list[Any]] = []
@@ -79,6 +80,7 @@ class _Scanner:
         self.calls: list[dict[str, Any]] = []
         self.hidden: list[str] = []
         self.inner: dict[str, list[str]] = {}
+        self.guess: list[list[str]] = []
 
     def scan(self, tree: ast.Module) -> Facts:
         self.block(tree.body, sure=True)
@@ -92,6 +94,7 @@ class _Scanner:
             "calls": self.calls,
             "hidden": list(dict.fromkeys(self.hidden)),
             "inner": {name: symbols for name, symbols in self.inner.items() if symbols},
+            "guess": self.guess,
         }
         return {key: value for key, value in facts.items() if value}
 
@@ -185,12 +188,24 @@ class _Scanner:
                     self.statement(statement, sure=sure, needed=False)
             self.block(real, sure=sure, needed=needed)
             return
-        if isinstance(test, ast.Compare) and isinstance(test.left, ast.Name) and test.left.id == "__name__":
-            self.block(node.orelse, sure=sure, needed=needed)
+        script = _asks_for_script(test)
+        if script is not None:
+            self.block(node.orelse if script != negated else node.body, sure=sure, needed=needed)
             return
         self.look_inside(test)
+        before = dict(self.names)
         self.block(node.body, sure=False)
+        one, self.names = self.names, before
         self.block(node.orelse, sure=False)
+        self.either(one)
+
+    def either(self, one: dict[str, str | None]) -> None:
+        """Join the names of two branches: a name that is two things is one of them, and nobody knows which."""
+        for name, symbol in one.items():
+            other = self.names.get(name)
+            if name in self.names and symbol != other and (known := other or symbol):
+                self.forks.setdefault(known, []).extend([symbol] if symbol and other else [])
+            self.names[name] = other or symbol
 
     def bind(self, target: ast.expr, value: ast.expr) -> None:
         match target, value:
@@ -209,40 +224,61 @@ class _Scanner:
     def class_def(self, node: ast.ClassDef, *, sure: bool) -> None:
         symbols = [symbol for base in node.bases if (symbol := self.symbol(_unsubscripted(base)))]
         facts: dict[str, Any] = {"line": node.lineno, "bases": symbols}
+        again = self.defined_again(node)
         if doc := ast.get_docstring(node):
             facts["doc"] = doc
-        if node.keywords or len(symbols) < len(node.bases):
+        if node.keywords or len(symbols) < len(node.bases) or not sure or not self.forks.keys().isdisjoint(symbols):
             facts["opaque"] = True
+        inner: list[str] = []
         for item in node.body:
             match item:
                 case ast.FunctionDef(name="__init__"):
                     facts["init"] = signature(item.args, item, skip_first=True)
-                case ast.FunctionDef(name="__new__"):
+                case ast.FunctionDef(name="__new__") | ast.If() | ast.Try() | ast.With() | ast.For() | ast.While():
+                    facts["opaque"] = True
+                case ast.Assign() if any(_is_name(target, "__init__") for target in item.targets):
                     facts["opaque"] = True
                 case ast.Assign(targets=[ast.Name(id="task")]) | ast.AnnAssign(target=ast.Name(id="task")):
                     if item.value is not None:
-                        facts["task"] = self.encode_or_none(item.value)
-                case ast.ClassDef() | ast.FunctionDef():
-                    self.hidden += [s for d in item.decorator_list if (s := self.callee(d))]
-        self.decorated(node, "class", facts, sure=sure)
+                        facts["task"] = self.encode_or_symbol(item.value)
+            if isinstance(item, (ast.ClassDef, ast.FunctionDef)):
+                for decorator in item.decorator_list:
+                    self.note(decorator)
+            if isinstance(item, ast.FunctionDef):
+                inner += self.calls_inside(item)
+        self.inner[node.name] = list(dict.fromkeys(inner))
+        self.decorated(node, "class", facts, sure=sure and not again)
         self.names[node.name] = f":{node.name}"
         self.classes[node.name] = facts
 
     def function_def(self, node: ast.FunctionDef | ast.AsyncFunctionDef, *, sure: bool) -> None:
+        again = self.defined_again(node)
+        self.inner[node.name] = list(dict.fromkeys(self.calls_inside(node)))
+        if node.decorator_list:
+            facts: dict[str, Any] = {"line": node.lineno, "init": signature(node.args, node)}
+            if doc := ast.get_docstring(node):
+                facts["doc"] = doc
+            self.decorated(node, "function", facts, sure=sure and not again)
+            self.functions[node.name] = facts
+        self.names[node.name] = f":{node.name}"
+
+    def defined_again(self, node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+        """Does a second definition take this name? Then facts, kept by name, cannot tell the two apart."""
+        earlier = self.classes.get(node.name) or self.functions.get(node.name)
+        if earlier is None:
+            return False
+        self.hidden += [symbol for symbol in earlier.get("decorators", ()) if symbol != "?"]
+        return True
+
+    def calls_inside(self, node: ast.AST) -> list[str]:
+        """Symbols of what a function, and whatever is defined in it, calls or is decorated with."""
         inner = []
         for child in ast.walk(node):
             if child is not node and isinstance(child, (ast.ClassDef, ast.FunctionDef)):
                 inner += [s for d in child.decorator_list if (s := self.callee(d))]
             elif isinstance(child, ast.Call) and (symbol := self.symbol(child.func)):
                 inner.append(symbol)
-        self.inner[node.name] = list(dict.fromkeys(inner))
-        if node.decorator_list:
-            facts: dict[str, Any] = {"line": node.lineno, "init": signature(node.args, node)}
-            if doc := ast.get_docstring(node):
-                facts["doc"] = doc
-            self.decorated(node, "function", facts, sure=sure)
-            self.functions[node.name] = facts
-        self.names[node.name] = f":{node.name}"
+        return inner
 
     def decorated(
         self, node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef, kind: str, facts: Facts, *, sure: bool
@@ -254,8 +290,8 @@ class _Scanner:
             symbols.append(symbol or "?")
             if symbol is None:
                 self.look_inside(decorator)
-            elif not sure:
-                self.hidden.append(symbol)
+            elif not sure or symbol in self.forks:
+                self.note(decorator)
             elif isinstance(decorator, ast.Call):
                 self.call(symbol, decorator, target=node.name, kind=kind)
             else:
@@ -277,7 +313,10 @@ class _Scanner:
                 kind = "class" if target[1:] in self.classes else "function"
                 self.call(symbol, call.func, target=target[1:], kind=kind)
                 return
-        if symbol := self.symbol(call.func):
+        if isinstance(call.func, ast.Call):
+            self.note(call.func)
+            self.look_inside(call)
+        elif symbol := self.symbol(call.func):
             self.call(symbol, call)
             for argument in [*call.args, *(keyword.value for keyword in call.keywords)]:
                 self.look_inside(argument)
@@ -293,18 +332,34 @@ class _Scanner:
             fact["kwargs"] = {str(keyword.arg): self.encode(keyword.value) for keyword in node.keywords}
         except NotLiteral:
             fact["running"] = True
+            self.guess_name(symbol, node)
         self.calls.append(fact)
 
     def look_inside(self, node: ast.AST) -> None:
         """Note every call in an expression that runs at import."""
-        if isinstance(node, (ast.Lambda, ast.FunctionDef)):
+        inside = [node]
+        while inside:  # no recursion: a sum may have thousands of terms
+            node = inside.pop()
+            if isinstance(node, (ast.Lambda, ast.FunctionDef)):
+                continue
+            if isinstance(node, ast.Call):
+                self.note(node.func if isinstance(node.func, ast.Call) else node)
+            inside.extend(ast.iter_child_nodes(node))
+
+    def note(self, callee: ast.expr) -> None:
+        """Note a decorator or a call that runs at import in a way that cannot be followed."""
+        symbol = self.callee(callee)
+        if symbol is None:
             return
-        if isinstance(node, ast.Call):
-            callee = node.func.func if isinstance(node.func, ast.Call) else node.func
-            if symbol := self.symbol(callee):
-                self.hidden.append(symbol)
-        for child in ast.iter_child_nodes(node):
-            self.look_inside(child)
+        symbols = [symbol, *self.forks.get(symbol, ())]
+        self.hidden += symbols
+        if isinstance(callee, ast.Call):
+            for symbol in symbols:
+                self.guess_name(symbol, callee)
+
+    def guess_name(self, symbol: str, call: ast.Call) -> None:
+        if call.args and isinstance(call.args[0], ast.Constant) and isinstance(call.args[0].value, str):
+            self.guess.append([symbol, call.args[0].value])
 
     # -- expressions -----------------------------------------------------------------------------
 
@@ -320,11 +375,12 @@ class _Scanner:
                 return f"{base}()" if base else None
         return None
 
-    def encode_or_none(self, node: ast.expr) -> Any:
+    def encode_or_symbol(self, node: ast.expr) -> Any:
+        """A literal as a JSON value; the symbol of nothing known where only running it could tell."""
         try:
             return self.encode(node)
         except NotLiteral:
-            return None
+            return {"$symbol": "?"}
 
     def encode(self, node: ast.expr) -> Any:
         """A literal as a JSON value; names stay symbols for the linker.
@@ -355,6 +411,20 @@ class _Scanner:
                 if symbol and not symbol.endswith("()"):
                     return {"$symbol": symbol}
         raise NotLiteral
+
+
+def _is_name(node: ast.expr, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name
+
+
+def _asks_for_script(test: ast.expr) -> bool | None:
+    """True for ``__name__ == "__main__"``, False for its opposite, None for any other question."""
+    match test:
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if isinstance(op, (ast.Eq, ast.NotEq)):
+            main = [isinstance(side, ast.Constant) and side.value == "__main__" for side in (left, right)]
+            if any(main) and any(_is_name(side, "__name__") for side in (left, right)):
+                return isinstance(op, ast.Eq)
+    return None
 
 
 def _unsubscripted(node: ast.expr) -> ast.expr:
@@ -405,10 +475,19 @@ def signature(arguments: ast.arguments, node: ast.AST, *, skip_first: bool = Fal
 
 
 def _passed_to_base(node: ast.AST, kwargs: str) -> list[str] | None:
-    """The names given besides ``**kwargs`` in ``super().__init__(…, **kwargs)``; None without such a call."""
-    for call in ast.walk(node):
-        if not isinstance(call, ast.Call):
-            continue
+    """The names given besides ``**kwargs`` in ``super().__init__(…, **kwargs)``.
+
+    None without such a call, and where anything else is done with `kwargs`: some may be taken out or put in.
+    """
+    calls, uses = [], 0
+    for child in ast.walk(node):
+        if isinstance(child, ast.Call):
+            calls.append(child)
+        elif _is_name(child, kwargs):
+            uses += 1
+    if uses != 1:
+        return None
+    for call in calls:
         match call.func:
             case ast.Attribute(attr="__init__", value=ast.Call(func=ast.Name(id="super"))):
                 handed_on = any(
@@ -435,6 +514,8 @@ def decode(value: Any) -> Any:
             return frozenset(decode(item) for item in value["$set"])
         if "$dict" in value:
             return {key: decode(item) for key, item in value["$dict"].items()}
+        if "$bytes" in value:
+            return bytes.fromhex(value["$bytes"])
         raise NotLiteral
     return value
 
@@ -449,4 +530,6 @@ def encode_value(value: Any) -> Any:
         return {"$tuple": [encode_value(item) for item in value]}
     if isinstance(value, (tuple, list)):
         return [encode_value(item) for item in value]
+    if isinstance(value, bytes):
+        return {"$bytes": value.hex()}
     return value

@@ -19,7 +19,7 @@ _COMPARISON = re.compile(r"\s*([A-Za-z_][\w.\-]*)\s*(<=|>=|!=|==|<|>|=|~)\s*(.*?
 _FACTORS = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
 _MISSING = object()
 
-Comparison = tuple[str, str, Any]
+Comparison = tuple[str, str, Any, str]  # key, operator, value, and the value as it was written
 
 
 def parse(where: str | Iterable[str] | None) -> list[Comparison]:
@@ -49,7 +49,8 @@ def parse(where: str | Iterable[str] | None) -> list[Comparison]:
                 given=text,
                 hint="Numbers may be written 30e6 or 30M.",
             )
-        comparisons.append((key, operator, parsed))
+        quoted = isinstance(parsed, str)
+        comparisons.append((key, operator, parsed, (parsed if quoted else value).lower()))
     return comparisons
 
 
@@ -75,12 +76,14 @@ def _value(text: str) -> Any:
 
 def keys(comparisons: Iterable[Comparison]) -> set[str]:
     """The first part of each key that is compared."""
-    return {key.partition(".")[0] for key, _, _ in comparisons}
+    return {comparison[0].partition(".")[0] for comparison in comparisons}
 
 
 def predicate(comparisons: list[Comparison]) -> Callable[[Mapping[str, Any]], bool]:
     """Do all the comparisons hold for a record?"""
-    return lambda record: all(_holds(_lookup(record, key), op, value) for key, op, value in comparisons)
+    return lambda record: all(
+        _holds(_lookup(record, key), op, value, text) for key, op, value, text in comparisons
+    )
 
 
 def _lookup(record: Any, key: str) -> Any:
@@ -97,22 +100,22 @@ def _lookup(record: Any, key: str) -> Any:
     return _MISSING
 
 
-def _holds(found: Any, operator: str, value: Any) -> bool:
+def _holds(found: Any, operator: str, value: Any, text: str) -> bool:
     if found is _MISSING or (found is None and value is not None):
         return False
     if isinstance(found, (list, tuple, set, frozenset)):
         if operator == "!=":
-            return not any(_holds(item, "=", value) for item in found)
-        return any(_holds(item, operator, value) for item in found)
+            return not any(_holds(item, "=", value, text) for item in found)
+        return any(_holds(item, operator, value, text) for item in found)
     if operator == "~":
-        return fnmatchcase(str(found).lower(), str(value).lower())
+        return fnmatchcase(str(found).lower(), text)
     if operator in ("=", "!="):
         if isinstance(value, float) and isinstance(found, (int, float)) and not isinstance(found, bool):
             equal = float(found) == value
         elif value is None or isinstance(value, bool):
             equal = found is value
         else:
-            equal = str(found).lower() == _text(value)
+            equal = str(found).lower() == text  # a tag such as "1.10" is no number
         return equal == (operator == "=")
     if isinstance(found, bool) or not isinstance(found, (int, float)):
         return False
@@ -124,9 +127,3 @@ def _holds(found: Any, operator: str, value: Any) -> bool:
         case ">":
             return bool(found > value)
     return bool(found >= value)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).lower()

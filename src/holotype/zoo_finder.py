@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+
+TYPE_CHECKING = False  # as `typing` has it, without importing it: every command pays for this module
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
 
 FIRST_PARTY = ("proteins", "vision")
 ENTRY_POINT_GROUP = "holotype.zoos"
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-class ZooSpec(NamedTuple):
+class ZooSpec:
     """A zoo and where it is.
 
     Attributes:
@@ -27,11 +30,22 @@ class ZooSpec(NamedTuple):
         found_by: who named it.
     """
 
-    name: str
-    module: str
-    root: str
-    path: str
-    found_by: str
+    __slots__ = ("found_by", "module", "name", "path", "root")
+
+    def __init__(self, name: str, module: str, root: str, path: str, found_by: str) -> None:
+        self.name, self.module, self.root, self.path, self.found_by = name, module, root, path, found_by
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ZooSpec) and self._parts() == other._parts()
+
+    def __hash__(self) -> int:
+        return hash(self._parts())
+
+    def __repr__(self) -> str:
+        return f"ZooSpec{self._parts()!r}"
+
+    def _parts(self) -> tuple[str, ...]:
+        return (self.name, self.module, self.root, self.path, self.found_by)
 
     @property
     def is_package(self) -> bool:
@@ -43,17 +57,16 @@ class ZooSpec(NamedTuple):
         return module == self.module or module.startswith(f"{self.module}.")
 
 
-class NotFound(NamedTuple):
+class NotFound:
     """A zoo that was named and cannot be found, or a file that names zoos and cannot be read."""
 
-    where: str
-    message: str
+    __slots__ = ("message", "where")
+
+    def __init__(self, where: str, message: str) -> None:
+        self.where, self.message = where, message
 
 
-Found = tuple[list[ZooSpec], list[NotFound]]
-
-
-def find_zoos(extra: tuple[ZooSpec, ...] = ()) -> Found:
+def find_zoos(extra: tuple[ZooSpec, ...] = ()) -> tuple[list[ZooSpec], list[NotFound]]:
     """Every zoo, and what went wrong on the way.
 
     Args:
@@ -178,12 +191,15 @@ def _from_pyproject() -> Iterator[ZooSpec | NotFound]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         yield NotFound(path, f"is not TOML: {error}")
         return
-    settings = table.get("tool", {}).get("holotype", {})
+    tool = table.get("tool")
+    settings = tool.get("holotype", {}) if isinstance(tool, dict) else {}
     zoos = settings.get("zoos", []) if isinstance(settings, dict) else None
     if isinstance(zoos, list):
         zoos = [(None, module) for module in zoos]
     elif isinstance(zoos, dict):
         zoos = list(zoos.items())
+    else:
+        zoos = None
     if zoos is None or not all(isinstance(module, str) for _, module in zoos):
         yield NotFound(path, '[tool.holotype] zoos is a list such as ["src.model"], or a table name = "module"')
         return

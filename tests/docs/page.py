@@ -18,6 +18,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,10 +159,16 @@ def run_page(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        run_page(Path(sys.argv[1]))
-    except ExampleError as error:
-        sys.exit(f"{sys.argv[1]}, {error}")
-    except Exception:  # whatever an example raises: report it with the page's line numbers
-        traceback.print_exc()
-        sys.exit(1)
+    page = Path(sys.argv[1]).resolve()
+    with tempfile.TemporaryDirectory() as folder:  # never the reader's own: examples write files
+        os.chdir(folder)
+        sys.path[0] = folder
+        try:
+            run_page(page)
+        except ExampleError as error:
+            sys.exit(f"{sys.argv[1]}, {error}")
+        except Exception:  # whatever an example raises: report it with the page's line numbers
+            traceback.print_exc()
+            sys.exit(1)
+        finally:
+            os.chdir(page.parent)

@@ -18,7 +18,8 @@ from holotype.zoos.proteins.attention import (
 )
 from holotype.zoos.proteins.blocks import EncoderLayer, MultiHeadAttention, masked_mean
 from holotype.zoos.proteins.cross_attention import CrossAttentionProteinClassifier
-from holotype.zoos.proteins.interface import BaseProteinModel, PairwiseModelError
+from holotype.errors import PairwiseModelError
+from holotype.zoos.proteins.interface import BaseProteinModel
 from holotype.zoos.proteins.mean_pool import SimplifiedProteinClassifier
 
 MODELS = {

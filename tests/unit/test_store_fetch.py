@@ -66,7 +66,7 @@ def test_a_file_of_this_machine_needs_no_hash(source):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(FetchError, match="cannot be read"):
         fetch((tmp_path / "no.pt").as_uri(), sha256=SHA)
-    with pytest.raises(FetchError, match="not a file|directory"):
+    with pytest.raises(FetchError, match="not a file"):
         fetch(tmp_path.as_uri(), sha256=SHA)
 
 
@@ -77,7 +77,9 @@ def test_the_mirror_comes_first(mirror, no_network):
 def test_several_mirrors(mirror, tmp_path, monkeypatch, no_network):
     import os
 
-    monkeypatch.setenv("HOLOTYPE_MIRRORS", os.pathsep.join([str(tmp_path / "no"), "", str(tmp_path / "mirror")]))
+    monkeypatch.setenv(
+        "HOLOTYPE_MIRRORS", os.pathsep.join([str(tmp_path / "no"), "", str(tmp_path / "mirror")])
+    )
     assert fetch(NOWHERE, sha256=SHA).read_bytes() == DATA
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from holotype.cli.show import BOLD, DIM, RED, coloured, fields, number, plain, print_json, table
+from holotype.cli.show import BOLD, DIM, RED, coloured, fields, number, plain, print_json, prose, table
+from holotype.errors import UnknownModelError
 from holotype.frozen import thaw
+from holotype.names import nearest
 from holotype.records import ModelInfo, PretrainedMetadata
 from holotype.registries import default_registry as registry
 
@@ -22,10 +24,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Print all that is known of each name."""
     records: list[ModelInfo | PretrainedMetadata] = []
     for name in arguments.names:
-        if registry.pretrained_exists(name) and not registry.exists(name):
+        if not registry.exists(name) and registry.pretrained_exists(name):
             records.append(registry.get_pretrained_metadata(name))
             continue
-        info = registry.get_model_info(name)
+        info = _find(name)
         if arguments.params and info.params is None and info.problem is None:
             registry.count_parameters(name)
             info = registry.get_model_info(name)
@@ -39,6 +41,22 @@ def run(arguments: argparse.Namespace) -> int:
                 print()
             _model(record) if isinstance(record, ModelInfo) else _pretrained(record)
     return 1 if any(isinstance(record, ModelInfo) and record.problem for record in records) else 0
+
+
+def _find(name: str) -> ModelInfo:
+    """`get_model_info`, whose error also suggests pretrained entries."""
+    try:
+        return registry.get_model_info(name)
+    except UnknownModelError as error:
+        near = nearest(name, [*error.nearest, *registry.list_pretrained_models()])
+        if not set(near) - set(error.nearest):
+            raise
+        raise UnknownModelError(
+            f"no architecture or pretrained entry named {name!r}.",
+            given=name,
+            nearest=near,
+            hint="See them all: holotype list, holotype list --pretrained",
+        ) from None
 
 
 def _model(info: ModelInfo) -> None:
@@ -77,13 +95,7 @@ def _model(info: ModelInfo) -> None:
     elif info.parameters is None and info.problem is None:
         print(coloured("its parameters are known once it has been imported", DIM))
     if info.docstring:
-        print()
-        for line in info.docstring.splitlines():
-            print(f"  {plain(line) if line.strip() == line else _indented(line)}".rstrip())
-
-
-def _indented(line: str) -> str:
-    return " " * (len(line) - len(line.lstrip())) + plain(line)
+        print(f"\n{prose(info.docstring)}")
 
 
 def _pretrained(entry: PretrainedMetadata) -> None:
@@ -109,8 +121,9 @@ def _pretrained(entry: PretrainedMetadata) -> None:
     print()
     for format, file in entry.formats.items():
         about = f"{file.file_size:.1f} MiB" if file.file_size else "size not given"
-        print(f"{coloured(format, BOLD)}  {about}  sha256 {file.sha256 or 'not given: loading is refused'}")
+        print(f"{coloured(format, BOLD)}  {about}")
         print(f"    {plain(entry.url_of(format))}")
+        print(f"    sha256 {file.sha256 or 'not given: loading is refused'}")
 
 
 def _value(value: object) -> str:

@@ -73,7 +73,7 @@ def _pretrained(names: list[str], *, as_json: bool) -> None:
             (name, entry.network, ", ".join(entry.formats), entry.description)
             for name, entry in zip(names, entries, strict=True)
         ]
-        print(table(("NAME", "ARCHITECTURE", "FORMATS", "DESCRIPTION"), rows))
+        print(table(("NAME", "ARCHITECTURE", "FORMATS", "DESCRIPTION"), rows, names=2))
     else:
         print("no pretrained entry matches", file=sys.stderr)
 

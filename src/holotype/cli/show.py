@@ -30,30 +30,35 @@ def plain(text: object) -> str:
     return "".join(c if c.isprintable() else " " for c in " ".join(str(text).split()))
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, names: int = 1) -> str:
     """Rows in columns that fit the width.
 
-    The first column, names, is never cut; the last gives way first, then those before it. A row that
-    still does not fit keeps its name whole and puts the rest on a line of its own.
+    The last column gives way first, then those before it. Where that is not enough, each row puts what
+    follows its name on a line of its own.
+
+    Args:
+        header: the columns' titles.
+        rows: the cells.
+        names: how many columns, from the left, hold names: these are never cut.
     """
     texts = [[plain(cell) for cell in row] for row in rows]
     room = width()
-    natural = [max(len(header[at]), *(len(row[at]) for row in texts)) if texts else len(header[at]) for at in range(len(header))]
+    natural = [max([len(title), *(len(row[at]) for row in texts)]) for at, title in enumerate(header)]
     sizes = list(natural)
-    for at in range(len(header) - 1, 0, -1):
+    for at in range(len(header) - 1, names - 1, -1):
         excess = sum(sizes) + 2 * (len(sizes) - 1) - room
         if excess > 0:
-            least = min(natural[at], 24 if at == len(header) - 1 else max(8, len(header[at])))
-            sizes[at] = max(least, sizes[at] - excess)
+            sizes[at] = max(min(natural[at], max(12, len(header[at]))), sizes[at] - excess)
     wrap = sum(sizes) + 2 * (len(sizes) - 1) > room
     lines = []
     for number, row in enumerate([list(header), *texts]):
         if wrap:
-            rest = "  ".join(_cut(cell, size) for cell, size in zip(row[1:], sizes[1:], strict=True) if cell)
-            rest = _cut(rest, room - 4).rstrip()
+            kept = "  ".join(row[1:names])
+            rest = "  ".join(row[names:])
+            rest = f"{kept}  {_cut(rest, max(room - 6 - len(kept), 12))}" if kept else _cut(rest, room - 4)
             lines.append(coloured(row[0], BOLD) if number == 0 else row[0])
             if rest:
-                lines.append(coloured(f"    {rest}", DIM))
+                lines.append(coloured(f"    {rest.rstrip()}", DIM))
             continue
         cells = [_cut(cell, size).ljust(size) for cell, size in zip(row, sizes, strict=True)]
         line = "  ".join(cells).rstrip()
@@ -77,6 +82,33 @@ def fields(pairs: Iterable[tuple[str, object]]) -> str:
             head = coloured(label.ljust(size), DIM) if at == 0 else " " * size
             lines.append(f"{head}  {line}")
     return "\n".join(lines)
+
+
+def prose(text: str, indent: int = 2) -> str:
+    """A docstring, its lines wrapped to the width and kept at their own indentation."""
+    paragraphs: list[str] = []
+    full = False
+    for line in text.splitlines():
+        # A line that was broken because it was full goes on in the next one.
+        item = line.split(maxsplit=1)[:1] if line.strip() else [":"]
+        if full and not item[0].endswith(":") and _indent(line) >= _indent(paragraphs[-1]):
+            paragraphs[-1] += f" {line.strip()}"
+        else:
+            paragraphs.append(line)
+        full = len(line) > 68
+    lines = []
+    for line in paragraphs:
+        own = " " * (indent + _indent(line))
+        hanging = own + ("    " if line.startswith(" ") else "")
+        wrapped = textwrap.wrap(
+            plain(line), width(), initial_indent=own, subsequent_indent=hanging, break_on_hyphens=False
+        )
+        lines.extend(wrapped or [""])
+    return "\n".join(lines)
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def number(value: int | None) -> str:

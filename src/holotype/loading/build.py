@@ -66,7 +66,7 @@ def build_empty(build: Callable[[], nn.Module]) -> nn.Module:
             return build()
     except HolotypeError:
         raise
-    except Exception:  # noqa: BLE001  a constructor that looks at its parameters' values can fail anyhow
+    except Exception:  # noqa: BLE001  # a constructor that looks at its parameters' values can fail anyhow
         return build()
 
 
@@ -121,7 +121,8 @@ def fill(
     filled.update({name: value for name, value in complete.items() if name not in own})
 
     attributes = {name: dict(vars(parameter)) for name, parameter in net.named_parameters()}
-    net.load_state_dict(filled, strict=True, assign=True)
+    with _RealParameters():
+        net.load_state_dict(filled, strict=True, assign=True)
     for name, parameter in net.named_parameters():
         vars(parameter).update(attributes.get(name, {}))
     for group in ties:
@@ -178,6 +179,14 @@ class _EmptyParameters:
             vars(empty).update(vars(parameter))
             made[id(parameter)] = (parameter, empty)
         return made[id(parameter)][1]
+
+
+class _RealParameters(_EmptyParameters):
+    """The opposite, inside the other: a constructor may load a part of its network, such as a teacher."""
+
+    def __enter__(self) -> None:
+        self._outer = getattr(self._local, "made", None)
+        self._local.made = None
 
 
 def _check(

@@ -187,6 +187,8 @@ def _check_zip(path: Path) -> None:
         problem = f"{len(infos)} members"
     elif len(set(names)) != len(names):
         problem = "a member is there twice"
+    elif any(name.endswith("/constants.pkl") for name in names):
+        problem = "it is a TorchScript program, which is code"
     elif any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in infos):
         problem = "compressed members"
     elif sum(info.file_size for info in infos) > path.stat().st_size:
@@ -195,8 +197,6 @@ def _check_zip(path: Path) -> None:
         problem = "a member's name leads out of the archive"
     elif any(info.file_size > _LARGEST_PICKLE for info in infos if info.filename.endswith(".pkl")):
         problem = "a pickle of more than 256 MiB"
-    elif any(name.endswith("/constants.pkl") for name in names):
-        problem = "it is a TorchScript program, which is code"
     elif not any(name.endswith("/data.pkl") or name == "data.pkl" for name in names):
         problem = "no data.pkl in it"
     if problem:

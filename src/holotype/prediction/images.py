@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from holotype.errors import HolotypeError, MetadataError, MissingExtraError, ParameterError
+from holotype.errors import HolotypeError, ImageError, MetadataError, MissingExtraError, ParameterError
 from holotype.names import nearest
 
 if TYPE_CHECKING:
@@ -27,10 +27,6 @@ INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 RESAMPLERS = ("pillow", "tensorflow1")
 
 AnyPath = str | PathLike[str]
-
-
-class ImageError(HolotypeError, ValueError):
-    """A file that cannot be read as a picture; `given` is its path."""
 
 
 class ClassProbability(NamedTuple):

@@ -136,22 +136,23 @@ class Blobs:
             if error.errno == errno.ENOTDIR:
                 return None
             raise _cannot("read", path, error) from error
-        with open(descriptor, "rb") as file:  # noqa: PTH123  a descriptor, not a path
-            before = os.fstat(descriptor)
-            if not stat.S_ISREG(before.st_mode):
-                problem = "it is not a file"
-            elif _receipt(before) == self._read_receipt(sha256):
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            os.close(descriptor)
+            self._quarantine(path, before, "it is not a file")
+            return None
+        with open(descriptor, "rb") as file:  # noqa: PTH123  # a descriptor, not a path
+            if _receipt(before) == self._read_receipt(sha256):
                 return path
-            else:
-                try:
-                    got = hashlib.file_digest(file, "sha256").hexdigest()
-                except OSError as error:
-                    raise _cannot("read", path, error) from error
-                after = os.fstat(descriptor)
-                if got == sha256 and _receipt(before) == _receipt(after):
-                    self._write_receipt(sha256, after)
-                    return path
-                problem = f"its sha256 is {got}" if got != sha256 else "it changed while it was read"
+            try:
+                got = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise _cannot("read", path, error) from error
+            after = os.fstat(descriptor)
+            if got == sha256 and _receipt(before) == _receipt(after):
+                self._write_receipt(sha256, after)
+                return path
+        problem = f"its sha256 is {got}" if got != sha256 else "it changed while it was read"
         self._quarantine(path, before, problem)
         return None
 
@@ -275,7 +276,7 @@ class Incoming:
         # The hash in the name is for a later process that wants to go on where this one died.
         self.path = folder / f"{expected.sha256 or 'unknown'}.{os.getpid()}.{secrets.token_hex(8)}"
         try:
-            self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115, PTH123  closed in __exit__
+            self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115, PTH123  # closed in __exit__
         except OSError as error:
             raise _cannot("write", folder, error) from error
 

@@ -237,10 +237,11 @@ def _copy(source: FileSource, incoming: Incoming) -> None:
         descriptor = os.open(
             source.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         )
-        with open(descriptor, "rb") as file:  # noqa: PTH123  a descriptor, not a path
-            looked = os.fstat(descriptor)
-            if not stat.S_ISREG(looked.st_mode):
-                raise IsADirectoryError(errno.EISDIR, "it is not a file")
+        looked = os.fstat(descriptor)
+        if not stat.S_ISREG(looked.st_mode):
+            os.close(descriptor)
+            raise IsADirectoryError(errno.EISDIR, "it is not a file")
+        with open(descriptor, "rb") as file:  # noqa: PTH123  # a descriptor, not a path
             incoming.begin(looked.st_size)
             while chunk := file.read(_CHUNK):
                 incoming.write(chunk)

@@ -83,7 +83,7 @@ def download(
 def _delay(attempt: int) -> float:
     # Between half and all of it, so that many that failed together do not return together.
     whole = min(_BACKOFF_MOST_S, _BACKOFF_S * 2.0 ** (attempt - 1))
-    return whole * random.uniform(0.5, 1.0)  # noqa: S311  nothing secret about it
+    return whole * random.uniform(0.5, 1.0)  # noqa: S311  # nothing secret about it
 
 
 def _sleep(seconds: float) -> None:
@@ -92,7 +92,7 @@ def _sleep(seconds: float) -> None:
 
 def _once(source: HttpSource, sink: Sink, timeout_s: float) -> None:
     headers = {"User-Agent": "holotype", "Accept": "*/*", "Accept-Encoding": "identity"}
-    request = urllib.request.Request(source.url, headers=headers)  # noqa: S310  checked by parse_source
+    request = urllib.request.Request(source.url, headers=headers)  # noqa: S310  # checked by parse_source
     if source.token:
         request.add_unredirected_header("Authorization", f"Bearer {source.token}")
     try:

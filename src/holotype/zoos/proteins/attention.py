@@ -35,6 +35,7 @@ from holotype.zoos.proteins.interface import BaseProteinModel, Residues
     description="One self-attention over each protein's residues, then their mean and an MLP on the pair",
     features=["self_attention", "average_pooling", "mlp_layers"],
     complexity="medium",
+    params=740_609,
     paper_reference="Vaswani et al. 2017, section 3.2.2 (the attention; the classifier has no paper)",
 )
 class AttentionProteinClassifier(BaseProteinModel):
@@ -93,6 +94,7 @@ class AttentionProteinClassifier(BaseProteinModel):
     description="Transformer encoder over each protein's residues, then their mean and an MLP on the pair",
     features=["transformer_encoder", "residual_connections", "layer_norm", "average_pooling", "mlp_layers"],
     complexity="high",
+    params=2_056_961,
     paper_reference="Vaswani et al. 2017, section 3.1 (the encoder layers; the classifier has no paper)",
 )
 class MultiHeadAttentionProteinClassifier(BaseProteinModel):

@@ -34,6 +34,7 @@ from holotype.zoos.proteins.interface import BaseProteinModel
     description="Residues attend to their own protein and to the partner, then means and an MLP on the pair",
     features=["cross_attention", "self_attention", "average_pooling", "mlp_layers"],
     complexity="high",
+    params=1_003_777,
     paper_reference="Vaswani et al. 2017, section 3.2.2 (the attention; the classifier has no paper)",
     recommended_use_cases=["scoring_given_pairs"],
 )

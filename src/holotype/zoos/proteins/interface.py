@@ -10,13 +10,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from holotype.errors import HolotypeError, ShapeError
+from holotype.errors import PairwiseModelError, ShapeError
 from holotype.tasks import Task
 from holotype.zoos.proteins.blocks import Symmetry, interaction_logits
-
-
-class PairwiseModelError(HolotypeError, TypeError):
-    """One protein was to be encoded, by a model that looks at both at once."""
 
 
 class Residues(NamedTuple):

@@ -25,6 +25,7 @@ from holotype.zoos.proteins.interface import BaseProteinModel, Residues
     description="Mean of each protein's residue embeddings, then an MLP on the pair",
     features=["average_pooling", "mlp_layers"],
     complexity="low",
+    params=411_649,
     recommended_use_cases=["baseline", "scoring_all_pairs", "small_datasets"],
 )
 class SimplifiedProteinClassifier(BaseProteinModel):

@@ -1,0 +1,215 @@
+"""The main job on real input: ``make demo``.
+
+Each step shows the command, or the lines of Python, that do it; then what they print; and stops the demo
+with an error if that is not the right answer.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+import tomllib
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ENTRY = "efficientnet_lite0_imagenet1k"
+PHOTO = "coffee"
+
+
+class WrongAnswer(SystemExit):
+    """A step did not do what it promises."""
+
+
+def main() -> None:
+    """Run every step in a folder that is thrown away."""
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="holotype-demo-") as folder:
+        project = Path(folder)
+        os.chdir(project)
+        every_zoo()
+        by_task()
+        describe()
+        new_file(project)
+        from_yaml(project)
+        photograph(project)
+        typo(project)
+    print(f"\nAll 7 steps gave the right answer, in {time.perf_counter() - started:.0f} s.")
+
+
+def every_zoo() -> None:
+    step(1, "List every model of every zoo, without importing torch")
+    out = shell("holotype list")
+    expect("v2" in out and "efficientnet_lite0" in out, "both zoos are listed")
+    lines = shell("python -X importtime -c 'import holotype; holotype.list_models()'", show=False)
+    expect("holotype.registries" in lines and "torch" not in lines, "listing does not import torch")
+
+
+def by_task() -> None:
+    step(2, "Filter by task, by name, by metadata")
+    out = shell("holotype list --task protein_interaction --names")
+    names = ["cross_attention", "multihead_attention", "v1", "v2"]
+    expect(out.split() == names, "four models of protein interaction")
+    out = shell("holotype list '*lite*' --where 'params<6e6' --names")
+    expect(out.split() == ["efficientnet_lite0", "efficientnet_lite1"], "two models of less than 6 M")
+
+
+def describe() -> None:
+    step(3, "Describe one")
+    out = shell("holotype info v2 --params")
+    expect("740,609" in out and "AttentionProteinClassifier" in out, "v2 has 740,609 parameters")
+
+
+def new_file(project: Path) -> None:
+    step(4, "Drop a model file into a project: it is there, with no import anywhere")
+    write(project / "pyproject.toml", '[tool.holotype]\nzoos = ["src.model"]\n')
+    write(project / "src/model/__init__.py", "")
+    import holotype
+
+    expect(not holotype.exists("v3"), "there is no v3 yet")
+    write(
+        project / "src/model/v3.py",
+        '''\
+        import torch
+        from holotype import register_model
+        from holotype.zoos.proteins import BaseProteinModel
+
+        @register_model("v3", description="Dot product of mean embeddings", complexity="low")
+        class DotProduct(BaseProteinModel):
+            def __init__(self, scale: float = 1.0):
+                super().__init__()
+                self.scale = torch.nn.Parameter(torch.tensor(scale))
+
+            def forward(self, emb_a, emb_b, lengths_a, lengths_b):
+                return self.scale * (emb_a.mean(1) * emb_b.mean(1)).sum(1)
+        ''',
+        show=True,
+    )
+    python(
+        """\
+        import holotype
+        print(holotype.list_models(zoo="src.model"), holotype.get_model_info("v3").task)
+        print(holotype.create_model("v3", scale=0.5))
+        """,
+        "['v3'] protein_interaction",
+    )
+    expect(holotype.exists("v3"), "the running process sees it too")
+
+
+def from_yaml(project: Path) -> None:
+    step(5, "Build the model that a YAML file picks, and score a batch")
+    write(
+        project / "config.yaml",
+        """\
+        model:
+          name: cross_attention
+          params: {input_dim: 64, hidden_dim: 32, num_heads: 4, symmetry: average}
+        """,
+        show=True,
+    )
+    shell("holotype check config.yaml")
+    python(
+        """\
+        import holotype, torch
+        torch.manual_seed(0)
+        net = holotype.create_from_config("config.yaml").eval()
+        a, b = torch.randn(3, 50, 64), torch.randn(3, 70, 64)
+        la, lb = torch.tensor([50, 20, 9]), torch.tensor([70, 33, 1])
+        logits = net(a, b, la, lb)
+        print("probabilities", torch.sigmoid(logits).tolist())
+        print("symmetric:", torch.allclose(logits, net(b, a, lb, la), atol=1e-6))
+        a[1, 20:] = float("nan")  # the second protein has 20 residues; the rest is padding
+        print("padding ignored:", torch.allclose(logits, net(a, b, la, lb), atol=1e-6))
+        """,
+        "symmetric: True\npadding ignored: True\n",
+    )
+
+
+def photograph(project: Path) -> None:
+    step(6, "Fetch real ImageNet weights and a real photograph, verify both, classify")
+    photo = tomllib.loads((HERE / "photographs.toml").read_text())[PHOTO]
+    print(f"# {photo['shows']}; {photo['license']}, {photo['credit']}")
+    python(
+        f"""\
+        from holotype.store.fetch import fetch
+        photo = fetch("{photo["url"]}",
+                      sha256="{photo["sha256"]}")
+        import shutil; shutil.copyfile(photo, "{PHOTO}.png")
+        """,
+    )
+    out = shell(f"holotype predict {ENTRY} {PHOTO}.png")
+    first = out.splitlines()[1].split(maxsplit=1)[1]
+    expect(first in photo["classes"], f"the photograph shows {photo['classes']}, first is {first!r}")
+
+
+def typo(project: Path) -> None:
+    step(7, "Make mistakes")
+    out = shell("holotype info efficientnet_light0", fails=1)
+    expect("Did you mean: efficientnet_lite0" in out, "the nearest name is suggested")
+    write(
+        project / "wrong.yaml",
+        """\
+        model:
+          name: v2
+          params: {hiden_dim: 256, dropout: "high", num_heads: 8}
+        """,
+        show=True,
+    )
+    out = shell("holotype check wrong.yaml", fails=1)
+    expect("hidden_dim" in out and "dropout: expected float" in out, "every problem is told at once")
+
+
+# -- showing and checking ------------------------------------------------------------------------
+
+
+def step(number: int, title: str) -> None:
+    print(f"\n━━ {number}. {title}\n")
+
+
+def shell(command: str, *, fails: int = 0, show: bool = True) -> str:
+    """Run a command in the demo's folder; return what it printed."""
+    if show:
+        print(f"$ {command}", flush=True)
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, check=False
+    )
+    if show or done.returncode != fails:
+        print(done.stdout, end="", flush=True)
+    expect(done.returncode == fails, f"exit code {fails}, not {done.returncode}")
+    return done.stdout
+
+
+def python(code: str, contains: str = "") -> None:
+    """Run Python in a fresh process; it must print `contains`."""
+    code = textwrap.dedent(code)
+    print(textwrap.indent(code, ">>> "), end="", flush=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    print(done.stdout, end="")
+    expect(done.returncode == 0 and contains in done.stdout, f"it prints {contains!r}")
+
+
+def write(path: Path, text: str, *, show: bool = False) -> None:
+    text = textwrap.dedent(text)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    if show:
+        print(f"# {path.name}")
+        print(textwrap.indent(text, "  "))
+
+
+def expect(right: bool, what: str) -> None:
+    if not right:
+        raise WrongAnswer(f"\nWRONG: expected that {what}.")
+
+
+if __name__ == "__main__":
+    if shutil.which("holotype") is None and not Path(sys.executable).with_name("holotype").exists():
+        raise SystemExit("the command 'holotype' is not installed; run 'make demo'")
+    main()

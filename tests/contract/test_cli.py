@@ -1,0 +1,251 @@
+"""What the command promises: exit codes, output that fits, and no torch where none is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+HOLOTYPE = [sys.executable, "-m", "holotype"]
+
+
+def run(*words: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*HOLOTYPE, *words], capture_output=True, text=True, cwd=cwd, env={**os.environ, **env}, check=False
+    )
+
+
+def project(folder: Path, source: str) -> Path:
+    (folder / "pyproject.toml").write_text('[tool.holotype]\nzoos = ["zoo_of_mine"]\n')
+    (folder / "zoo_of_mine").mkdir()
+    (folder / "zoo_of_mine" / "models.py").write_text(f"from holotype import register_model\n{source}")
+    return folder
+
+
+def on_terminal(*words: str, columns: int = 80, **env: str) -> str:
+    """What a person sees: the output of a command whose standard output is a terminal."""
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [*HOLOTYPE, *words],
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "COLUMNS": str(columns), "TERM": "xterm", **env},
+    )
+    os.close(theirs)
+    out = b""
+    try:
+        while block := os.read(ours, 65536):
+            out += block
+    except OSError:  # the other side is closed
+        pass
+    child.wait()
+    os.close(ours)
+    return out.decode().replace("\r\n", "\n")
+
+
+READ_ONLY = [
+    ["list"],
+    ["list", "--json"],
+    ["list", "--pretrained"],
+    ["list", "*lite*", "--task", "image_classification", "--where", "params<6e6"],
+    ["info", "v2"],
+    ["info", "v2", "--json"],
+    ["info", "efficientnet_lite0_imagenet1k"],
+    ["tasks"],
+    ["zoos"],
+    ["--help"],
+    ["list", "--help"],
+    ["__complete", "info", "eff"],
+]
+
+
+@pytest.mark.parametrize("words", READ_ONLY, ids=" ".join)
+def test_reading_commands_succeed_without_torch(words: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from holotype.cli import main\n"
+        "try: code = main(sys.argv[1:])\n"
+        "except SystemExit as done: code = done.code\n"
+        "heavy = {'torch', 'numpy', 'PIL'} & set(sys.modules)\n"
+        "print('\\nHEAVY', sorted(heavy), code, file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert "HEAVY [] 0" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("words", [words for words in READ_ONLY if "--json" not in words], ids=" ".join)
+def test_piped_output_fits_80_columns_unless_a_word_is_longer(words: list[str]) -> None:
+    for line in run(*words).stdout.splitlines():
+        assert len(line) <= 80 or len(line.split()) <= 2, line
+
+
+def test_piped_output_has_no_colours_and_cuts_no_name(tmp_path: Path) -> None:
+    name = "a_model_whose_name_is_much_longer_than_any_terminal_that_a_person_would_ever_open_for_it"
+    project(tmp_path, f"@register_model({name!r}, description='x' * 3)\ndef build(): ...\n")
+    out = run("list", cwd=tmp_path).stdout
+    assert name in out
+    assert "\033" not in out
+
+
+def test_a_terminal_gets_colours_unless_they_are_unwanted() -> None:
+    assert "\033[1m" in on_terminal("list")
+    assert "\033" not in on_terminal("list", NO_COLOR="1")
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_tables_fit_the_terminal(columns: int) -> None:
+    out = re.sub("\033\\[[0-9]*m", "", on_terminal("list", columns=columns))
+    assert max(map(len, out.splitlines())) <= columns
+    assert "multihead_attention" in out
+
+
+def test_control_characters_never_reach_the_terminal(tmp_path: Path) -> None:
+    project(tmp_path, "@register_model('evil', description='\\x1b]0;owned\\x07\\x1b[2J')\ndef build(): ...\n")
+    for words in (["list"], ["info", "evil"]):
+        assert "\x1b]" not in run(*words, cwd=tmp_path).stdout
+        assert "\x07" not in run(*words, cwd=tmp_path).stdout
+
+
+def test_exit_codes(tmp_path: Path) -> None:
+    assert run("list").returncode == 0
+    assert run("info", "no_such_model").returncode == 1
+    assert run("list", "--task", "no_such_task").returncode == 1
+    assert run("list", "--no-such-option").returncode == 2
+    assert run("no_such_verb").returncode == 2
+    assert run("check").returncode == 2
+    assert run("list", "no*such*name").returncode == 0
+    assert run().returncode == 0
+
+
+def test_errors_go_to_stderr_and_name_the_nearest() -> None:
+    done = run("info", "efficientnet_lite")
+    assert done.stdout == ""
+    assert "Did you mean: efficientnet_lite" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "efficientnet_lite0_imagenet1k" in run("info", "efficientnet_lite0_imagenet").stderr
+
+
+def test_json_is_complete_and_parses() -> None:
+    models = json.loads(run("list", "--json").stdout)
+    v2 = next(model for model in models if model["name"] == "v2")
+    assert v2["task"] == "protein_interaction"
+    assert v2["complexity"] == "medium"
+    assert {parameter["name"] for parameter in v2["parameters"]} >= {"input_dim", "hidden_dim", "num_heads"}
+    assert json.loads(run("info", "v2", "--json").stdout) == v2
+    entries = json.loads(run("list", "--pretrained", "--json").stdout)
+    assert all(entry["formats"]["pt"]["sha256"] for entry in entries)
+    assert json.loads(run("zoos", "--json").stdout)[0]["name"] == "proteins"
+    assert {"task": "protein_interaction", "models": 4, "pretrained": 0} in json.loads(run("tasks", "--json").stdout)
+
+
+def test_names_alone_are_one_a_line() -> None:
+    assert run("list", "-q", "--zoo", "proteins", "--order", "registered").stdout.split("\n") == [
+        "v1",
+        "v2",
+        "multihead_attention",
+        "cross_attention",
+        "",
+    ]
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    done = subprocess.run(
+        f"{' '.join(HOLOTYPE)} list --json | head -1", shell=True, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+
+
+def test_check_tells_every_problem_at_once_without_torch(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"model": {"name": "v2", "params": {"hiden_dim": 3, "dropout": "x"}}}))
+    good = tmp_path / "good.yaml"
+    good.write_text("model: {name: v2, params: {hidden_dim: 64}}\n")
+    done = run("check", str(config), str(good), str(tmp_path / "missing.yaml"))
+    assert done.returncode == 1
+    assert "hidden_dim" in done.stdout
+    assert "dropout: expected float" in done.stdout
+    assert "good.yaml: ok" in done.stdout
+    assert "missing.yaml" in done.stdout
+    assert run("check", str(good)).returncode == 0
+    assert json.loads(run("check", "--json", str(good)).stdout) == {str(good): []}
+    traced = subprocess.run(
+        [sys.executable, "-X", "importtime", *HOLOTYPE[1:], "check", str(good)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "holotype.config" in traced.stderr
+    assert not re.search(r"\| +(torch|numpy)$", traced.stderr, re.MULTILINE)
+
+
+def test_create_builds_from_words_and_from_a_file(tmp_path: Path) -> None:
+    done = run("create", "v1", "hidden_dim=64", "--json")
+    assert json.loads(done.stdout)["params"] == 72193
+    config = tmp_path / "config.yaml"
+    config.write_text("model: {name: v1, params: {hidden_dim: 64}}\n")
+    assert json.loads(run("create", "--config", str(config), "--json").stdout)["params"] == 72193
+    wrong = run("create", "v1", "hiden_dim=64", "dropout=much")
+    assert wrong.returncode == 1
+    assert "hidden_dim" in wrong.stderr
+    assert "dropout" in wrong.stderr
+    assert run("create", "v1", "hidden_dim").returncode == 1
+    assert run("create").returncode == 1
+
+
+def test_problems_are_told_with_their_place(tmp_path: Path) -> None:
+    project(tmp_path, "@register_model('good')\ndef build(): ...\n")
+    (tmp_path / "zoo_of_mine" / "broken.py").write_text(
+        "from holotype import register_model\n@register_model('lost')\nclass Lost(:\n    pass\n"
+    )
+    done = run("list", cwd=tmp_path)
+    assert "good" in done.stdout
+    assert "lost" not in done.stdout
+    assert "1 problem" in done.stderr
+    done = run("list", "--problems", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "broken.py:3" in done.stdout
+    assert "lost" in done.stdout
+    done = run("info", "lost", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "syntax error" in done.stdout
+    assert run("list", "--problems").returncode == 0
+
+
+def test_an_unwritable_cache_is_told_once_asked() -> None:
+    done = run("list", HOLOTYPE_HOME="/dev/null/nowhere")
+    assert done.returncode == 0
+    assert "v2" in done.stdout
+    assert "cannot be kept" in run("list", "--problems", HOLOTYPE_HOME="/dev/null/nowhere").stderr
+
+
+def test_completion(tmp_path: Path) -> None:
+    assert run("__complete", "info", "cross").stdout == "cross_attention\n"
+    assert "predict" in run("__complete", "").stdout
+    assert run("__complete", "list", "--task", "protein_i").stdout == "protein_interaction\n"
+    assert "hidden_dim=" in run("__complete", "create", "v2", "hid").stdout
+    for shell in ("bash", "zsh", "fish"):
+        assert "holotype __complete" in run("completion", shell).stdout
+    script = tmp_path / "completion.bash"
+    script.write_text(run("completion", "bash").stdout)
+    code = (
+        f"PATH={Path(sys.executable).parent}:$PATH; source {script}; COMP_WORDS=(holotype info cross); "
+        "COMP_CWORD=2; _holotype; echo ${COMPREPLY[@]}"
+    )
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "cross_attention\n"
+
+
+def test_every_verb_has_help_and_stands_in_the_readme() -> None:
+    from holotype.cli import VERBS
+
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for verb in VERBS:
+        assert "usage: holotype " + verb in run(verb, "--help").stdout
+        assert f"holotype {verb}" in readme

@@ -1,0 +1,262 @@
+"""Building without memory, filling without copies."""
+
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from holotype.errors import LoadingError, MismatchError
+from holotype.loading.build import build_empty, fill
+from holotype.loading.checkpoint import read_checkpoint
+
+
+class Net(nn.Module):
+    """Everything that makes loading hard."""
+
+    def __init__(self, width=8):
+        super().__init__()
+        self.embed = nn.Linear(4, width)
+        self.norm = nn.BatchNorm1d(width)
+        self.token = nn.Parameter(torch.randn(1, width))
+        self.frozen = nn.Parameter(torch.ones(width), requires_grad=False)
+        self.decoder = nn.Linear(width, width, bias=False)
+        self.decoder_again = nn.Linear(width, width, bias=False)
+        self.decoder_again.weight = self.decoder.weight
+        self.token._no_decay = True
+        self.register_buffer("table", torch.arange(width).float().sin(), persistent=False)
+        self.plain = torch.linspace(0, 1, 3)
+        self.rates = [rate.item() for rate in torch.linspace(0, 0.1, 3)]
+
+    def forward(self, x):
+        return self.decoder_again(self.norm(self.embed(x)) * self.frozen + self.token + self.table)
+
+
+def filled(net=None, state=None, **options):
+    net = build_empty(Net) if net is None else net
+    state = Net().state_dict() if state is None else state
+    return net, fill(net, state, names={name: name for name in state}, **options)
+
+
+def test_parameters_take_no_memory_and_the_rest_is_real():
+    net = build_empty(Net)
+    assert all(parameter.is_meta for parameter in net.parameters())
+    assert torch.equal(net.table, torch.arange(8).float().sin())
+    assert torch.equal(net.plain, torch.linspace(0, 1, 3))
+    assert not any(buffer.is_meta for buffer in net.buffers())
+    assert not net.frozen.requires_grad and net.token.requires_grad
+    assert net.decoder.weight is net.decoder_again.weight
+
+
+def test_a_filled_network_computes_the_same():
+    original = Net().eval()
+    net, report = filled(state=original.state_dict())
+    x = torch.randn(5, 4)
+    assert torch.equal(net.eval()(x), original(x))
+    assert report.matched == len(original.state_dict()) and report.new == () == report.ignored
+
+
+def test_attributes_ties_and_gradients_survive():
+    net, _ = filled()
+    assert net.token._no_decay
+    assert net.decoder.weight is net.decoder_again.weight
+    assert not net.frozen.requires_grad
+    net(torch.randn(5, 4)).sum().backward()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if parameter.requires_grad:
+                assert parameter.grad is not None
+                parameter -= parameter.grad
+
+
+def test_a_shared_tensor_that_the_file_names_once():
+    state = Net().state_dict()
+    state.pop("decoder_again.weight")
+    net, _ = filled(state=state)
+    assert torch.equal(net.decoder_again.weight, state["decoder.weight"])
+
+
+def test_nothing_is_copied(tmp_path):
+    torch.save(Net().state_dict(), tmp_path / "x.pt")
+    state = read_checkpoint(tmp_path / "x.pt", "pt").state
+    net, _ = filled(state=state)
+    own = net.state_dict()
+    assert all(
+        own[name].data_ptr() == tensor.data_ptr()
+        for name, tensor in state.items()
+        if name != "decoder_again.weight"
+    )
+
+
+def test_other_threads_build_as_usual():
+    inside, done = threading.Event(), threading.Event()
+    elsewhere = []
+
+    class Slow(nn.Module):
+        def __init__(self):
+            super().__init__()
+            inside.set()
+            done.wait(10)
+            self.layer = nn.Linear(2, 2)
+
+    def other():
+        inside.wait(10)
+        elsewhere.append(nn.Linear(2, 2))
+        done.set()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    net = build_empty(Slow)
+    thread.join()
+    assert net.layer.weight.is_meta and not elsewhere[0].weight.is_meta
+    assert not nn.Linear(2, 2).weight.is_meta, "and it is over afterwards"
+
+
+def test_a_constructor_that_loads_a_part():
+    state = Net().state_dict()
+
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.before = nn.Linear(2, 2)
+            self.teacher, _ = filled(state=state)
+            self.after = nn.Linear(2, 2)
+
+    net = build_empty(Outer)
+    assert net.before.weight.is_meta and net.after.weight.is_meta
+    assert torch.equal(net.teacher.token, state["token"])
+
+
+def test_a_constructor_that_looks_at_its_values():
+    class Looking(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+            self.scale = self.layer.weight.abs().max().item()
+
+    net = build_empty(Looking)
+    assert not net.layer.weight.is_meta and isinstance(net.scale, float)
+    state = {name: torch.zeros_like(tensor) for name, tensor in net.state_dict().items()}
+    filled(net, state)
+    assert net.layer.weight.abs().sum() == 0
+
+
+def test_a_constructor_that_fails_fails_as_usual():
+    class Failing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        build_empty(Failing)
+    assert not nn.Linear(2, 2).weight.is_meta
+
+
+def test_every_difference_is_listed():
+    state = Net().state_dict()
+    state["extra"] = torch.zeros(1)
+    state["token"] = torch.zeros(1, 9)
+    state["frozen"] = torch.ones(8, dtype=torch.int8)
+    del state["embed.bias"]
+    with pytest.raises(MismatchError) as caught:
+        filled(state=state, origin="the file")
+    text = str(caught.value)
+    for part in (
+        "1 not in the file",
+        "embed.bias",
+        "1 not in the network",
+        "extra",
+        "(1, 9)",
+        "(1, 8)",
+        "torch.int8",
+    ):
+        assert part in text
+    assert len(caught.value.given) == 4
+
+
+def test_long_lists_are_cut():
+    with pytest.raises(MismatchError, match="and 92 more"):
+        filled(state={**Net().state_dict(), **{f"x{i}": torch.zeros(1) for i in range(100)}})
+
+
+def test_a_broadcastable_shape_is_still_another_shape():
+    state = Net().state_dict()
+    state["frozen"] = torch.ones(1)
+    with pytest.raises(MismatchError):
+        filled(state=state)
+
+
+def test_names_are_told_in_both_languages():
+    net = build_empty(Net)
+    state = {f"old.{name}": tensor for name, tensor in Net().state_dict().items()}
+    names = {name: name.removeprefix("old.") for name in state}
+    names["old.token"] = "other"
+    with pytest.raises(MismatchError, match=r"other \(in the file: old.token\)"):
+        fill(net, state, names=names)
+
+
+def test_the_counter_that_old_files_lack():
+    state = Net().state_dict()
+    del state["norm.num_batches_tracked"]
+    net, report = filled(state=state)
+    assert report.new == ("norm.num_batches_tracked",)
+    assert net.norm.num_batches_tracked.item() == 0
+
+
+def test_names_left_out():
+    net, state = build_empty(Net), {**Net().state_dict(), "ema": torch.zeros(1)}
+    report = fill(net, state, names={name: None if name == "ema" else name for name in state})
+    assert report.ignored == ("ema",) and "left out: ema" in str(report)
+
+
+def test_dtypes():
+    state = {name: t.half() if t.is_floating_point() else t for name, t in Net().state_dict().items()}
+    net, report = filled(state=state)
+    assert net.token.dtype == torch.float32, "the network's own"
+    assert report.converted == 10 and "converted" in str(report)
+    net, _ = filled(dtype=torch.bfloat16)
+    assert net.token.dtype == torch.bfloat16 and net.norm.num_batches_tracked.dtype == torch.int64
+
+
+def test_memory_that_the_file_shares_and_the_network_does_not():
+    block = torch.randn(8, 8)
+    state = Net().state_dict()
+    state["embed.bias"], state["norm.weight"] = block[0], block[0]
+    state["frozen"] = torch.ones(1).expand(8)
+    net, _ = filled(state=state)
+    with torch.no_grad():
+        net.embed.bias.zero_()
+        net.frozen[0] = 5
+    assert torch.equal(net.norm.weight, block[0]) or net.norm.weight.abs().sum() > 0
+    assert net.embed.bias.data_ptr() != net.norm.weight.data_ptr()
+    assert net.frozen[1] == 1
+
+
+def test_extra_state_stays():
+    class Extra(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+            self.value = 3
+
+        def get_extra_state(self):
+            return self.value
+
+        def set_extra_state(self, value):
+            self.value = value
+
+    net = build_empty(Extra)
+    state = {"layer.weight": torch.ones(2, 2), "layer.bias": torch.ones(2)}
+    filled(net, state)
+    assert net.value == 3
+
+
+def test_what_stays_empty_is_an_error():
+    class Empty(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+            self.register_buffer("hole", torch.empty(2, device="meta"), persistent=False)
+
+    with pytest.raises(LoadingError, match="hole"):
+        filled(build_empty(Empty), {"layer.weight": torch.ones(2, 2), "layer.bias": torch.ones(2)})
