@@ -66,16 +66,22 @@ class Figure:
 
 def main() -> None:
     """Measure, and print one table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", default=".venv-peers/bin/python", help="a Python with timm, birder, torchvision")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--peers", default=".venv-peers/bin/python", help="a Python with timm, birder, torchvision"
+    )
     parser.add_argument("--runs", type=int, default=7)
     arguments = parser.parse_args()
     peers = str(Path(arguments.peers).absolute())
     with tempfile.TemporaryDirectory() as home:
         env = {**os.environ, "HOME": home, "HOLOTYPE_HOME": f"{home}/cache"}
         env.pop("HOLOTYPE_ZOOS", None)
-        print(f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores, "
-              f"{time.strftime('%Y-%m-%d')}, median of {arguments.runs} runs\n")
+        print(
+            f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores, "
+            f"{time.strftime('%Y-%m-%d')}, median of {arguments.runs} runs\n"
+        )
         print(f"{'what':46}{'CPU s':>8}{'wall s':>8}{'MiB':>7}  {'target':20}beside")
         listing(env, peers, arguments.runs, cwd=home)
         creating(env)

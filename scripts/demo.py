@@ -73,7 +73,7 @@ def new_file(project: Path) -> None:
     expect(not holotype.exists("v3"), "there is no v3 yet")
     write(
         project / "src/model/v3.py",
-        '''\
+        """\
         import torch
         from holotype import register_model
         from holotype.zoos.proteins import BaseProteinModel
@@ -86,7 +86,7 @@ def new_file(project: Path) -> None:
 
             def forward(self, emb_a, emb_b, lengths_a, lengths_b):
                 return self.scale * (emb_a.mean(1) * emb_b.mean(1)).sum(1)
-        ''',
+        """,
         show=True,
     )
     python(

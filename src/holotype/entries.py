@@ -93,7 +93,7 @@ class Entry:
         self.from_session = True
         self.counted: int | None = None
         self.network_zoo = zoo
-        self.stamp: tuple[int, int] | None = None
+        self.stamp: tuple[int, ...] | None = None
 
     def __repr__(self) -> str:
         return f"<Entry {self.kind} {self.zoo}/{self.name}>"
@@ -451,13 +451,13 @@ def _same_file(one: str | None, other: str | None) -> bool:
     return one == other or not one or not other or os.path.realpath(one) == os.path.realpath(other)
 
 
-def file_stamp(path: str | None) -> tuple[int, int] | None:
+def file_stamp(path: str | None) -> tuple[int, ...] | None:
     """Differs between two states of a file; None where there is none."""
     try:
         stat = os.stat(path) if path else None
     except OSError:
         return None
-    return None if stat is None else (stat.st_mtime_ns, stat.st_size)
+    return None if stat is None else (stat.st_mtime_ns, stat.st_size, stat.st_ctime_ns)
 
 
 def zoo_for_module(module: str, session: str) -> str:

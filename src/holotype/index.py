@@ -201,7 +201,7 @@ def _open(path: str) -> sqlite3.Connection:
     import sqlite3
 
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    db = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(path, timeout=2, isolation_level=None, check_same_thread=False)
     try:
         db.execute("PRAGMA synchronous = OFF")  # a cache: losing it in a power cut costs one scan
         version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -392,6 +392,7 @@ class _Update:
         # module -> path, stat, digest, deps, failed
         self.old: dict[str, tuple[str, str, str, list[str], str]] = {}
         self.environment = environment()
+        self.prebuilt: dict[str, Any] | None = None
 
     def run(self) -> Snapshot:
         for module, path, stat, digest, deps, failed in self.db.execute(
@@ -415,7 +416,9 @@ class _Update:
         old = self.old.get(module)
         if old is not None and old[0] == file.path and old[1] == file.stat:
             return False
-        source, digest = _read_source(module, file)
+        if self.prebuilt is None:
+            self.prebuilt = _prebuilt(self.spec) if not self.old else {}
+        source, digest = _read_source(module, file, self.prebuilt)
         self.digests[module] = digest
         if old is not None and old[0] == file.path and old[2] == digest:
             return False
@@ -634,7 +637,9 @@ def _merge(result: Linked, outcome: dict[str, Any]) -> tuple[Linked, bool]:
     return result._replace(entries=outcome["entries"], deps=deps), False
 
 
-def _read_source(module: str, file: _File) -> tuple[Source | None, str]:
+def _read_source(
+    module: str, file: _File, prebuilt: dict[str, Any] | None = None
+) -> tuple[Source | None, str]:
     """The facts of a file and the digest of its content."""
     if not file.path:
         return None, ""
@@ -648,9 +653,21 @@ def _read_source(module: str, file: _File) -> tuple[Source | None, str]:
     digest = hashlib.sha256(content).hexdigest()
     if file.path.endswith(".toml"):
         return _source(module, file, _scan_table(content)), digest
-    from holotype.scan import scan
+    facts = (prebuilt or {}).get(digest)
+    if facts is None:
+        from holotype.scan import scan
 
-    return _source(module, file, scan(content)), digest
+        facts = scan(content)
+    return _source(module, file, facts), digest
+
+
+def _prebuilt(spec: ZooSpec) -> dict[str, Any]:
+    """The facts that the zoo's wheel brought along."""
+    if not spec.is_package or not os.path.isfile(os.path.join(spec.path, "_facts.json")):
+        return {}
+    from holotype.prebuilt import read
+
+    return read(spec.path)
 
 
 def _source(module: str, file: _File, facts: dict[str, Any]) -> Source:

@@ -19,8 +19,6 @@ from holotype.errors import (
     BrokenModelError,
     DuplicateNameError,
     InvalidNameError,
-    MetadataError,
-    MissingExtraError,
     RegistryError,
     UnknownModelError,
     UnknownNameError,
@@ -551,7 +549,12 @@ class _Surface:
         With default parameters the count is remembered, and `get_model_info` tells it from then on.
         """
         entry = self._find(name)
-        import torch
+        try:
+            import torch
+        except ModuleNotFoundError as error:
+            from holotype.extras import missing_extra
+
+            raise missing_extra(error, "counting parameters") or error from error
 
         with torch.device("meta"):
             network = self.create_model(f"{entry.zoo}/{entry.name}", **params)
@@ -982,14 +985,11 @@ class Registry(_Surface):
         try:
             loaded = importlib.import_module(module)
         except ImportError as error:
-            root = (error.name or "").partition(".")[0]
-            extra = {"torch": "torch", "numpy": "torch", "PIL": "vision"}.get(root)
-            if extra:
-                raise MissingExtraError(
-                    f"{entry.name!r} needs {root}, which is not installed.",
-                    given=entry.name,
-                    hint=f'pip install "holotype[{extra}]"',
-                ) from error
+            from holotype.extras import missing_extra
+
+            missing = missing_extra(error, repr(entry.name))
+            if missing is not None:
+                raise missing from error
             raise self._broken(entry, module, error) from error
         except (Exception, SystemExit) as error:
             raise self._broken(entry, module, error) from error
@@ -1036,7 +1036,7 @@ class Registry(_Surface):
 
     def _count_key(self, entry: Entry) -> str | None:
         spec = next((spec for spec in self._zoo_specs() if spec.name == entry.zoo), None)
-        if spec is None or self._index is None or entry.obj is not None and entry.from_session:
+        if spec is None or self._index is None or (entry.obj is not None and entry.from_session):
             return None
         from hashlib import sha256
 

@@ -142,7 +142,9 @@ def test_json_is_complete_and_parses() -> None:
     entries = json.loads(run("list", "--pretrained", "--json").stdout)
     assert all(entry["formats"]["pt"]["sha256"] for entry in entries)
     assert json.loads(run("zoos", "--json").stdout)[0]["name"] == "proteins"
-    assert {"task": "protein_interaction", "models": 4, "pretrained": 0} in json.loads(run("tasks", "--json").stdout)
+    assert {"task": "protein_interaction", "models": 4, "pretrained": 0} in json.loads(
+        run("tasks", "--json").stdout
+    )
 
 
 def test_names_alone_are_one_a_line() -> None:

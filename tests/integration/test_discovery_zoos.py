@@ -173,7 +173,7 @@ def test_the_working_directory_may_be_gone(project):
 def test_a_zoo_named_by_the_environment_is_found_below_the_working_directory(project):
     project.write({"src/model/one.py": ONE}, pyproject=None)
     assert project.run(
-        f"import sys\nsys.path = [p for p in sys.path if p]\nimport holotype\nresult = holotype.list_models('one')",
+        "import sys\nsys.path = [p for p in sys.path if p]\nimport holotype\nresult = holotype.list_models('one')",
         HOLOTYPE_ZOOS="src.model",
     ) == ["one"]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from holotype.errors import HolotypeError, ParameterError, ShapeError
+from holotype.errors import HolotypeError, PairwiseModelError, ParameterError, ShapeError
 from holotype.tasks import Task
 from holotype.zoos.proteins.attention import (
     AttentionProteinClassifier,
@@ -18,7 +18,6 @@ from holotype.zoos.proteins.attention import (
 )
 from holotype.zoos.proteins.blocks import EncoderLayer, MultiHeadAttention, masked_mean
 from holotype.zoos.proteins.cross_attention import CrossAttentionProteinClassifier
-from holotype.errors import PairwiseModelError
 from holotype.zoos.proteins.interface import BaseProteinModel
 from holotype.zoos.proteins.mean_pool import SimplifiedProteinClassifier
 

@@ -50,6 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         print(f"holotype {arguments.verb}: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        from holotype.extras import missing_extra
+
+        missing = missing_extra(error, f"holotype {arguments.verb}")
+        if missing is None:
+            raise
+        print(missing, file=sys.stderr)
+        return 1
     except BrokenPipeError:  # `holotype list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -27,8 +27,8 @@ complete -c holotype -f -a '(holotype __complete (commandline -opc)[2..-1] (comm
 """,
 }
 _WHERE = {
-    "bash": "eval \"$(holotype completion bash)\"  in ~/.bashrc",
-    "zsh": "eval \"$(holotype completion zsh)\"  in ~/.zshrc, after compinit",
+    "bash": 'eval "$(holotype completion bash)"  in ~/.bashrc',
+    "zsh": 'eval "$(holotype completion zsh)"  in ~/.zshrc, after compinit',
     "fish": "holotype completion fish > ~/.config/fish/completions/holotype.fish",
 }
 

@@ -72,7 +72,9 @@ def _model(info: ModelInfo) -> None:
         ("features", ", ".join(info.features)),
         ("complexity", info.complexity),
     ]
-    pairs += [(key.replace("_", " "), _value(value)) for key, value in info.metadata.items() if key != "params"]
+    pairs += [
+        (key.replace("_", " "), _value(value)) for key, value in info.metadata.items() if key != "params"
+    ]
     pairs += [
         ("parameters", counted),
         ("pretrained", ", ".join(info.pretrained)),

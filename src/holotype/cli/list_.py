@@ -12,13 +12,17 @@ from holotype.registries import default_registry as registry
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this verb."""
     parser.add_argument("include", nargs="*", metavar="GLOB", help="names to list, such as '*convnext*'")
-    parser.add_argument("-x", "--exclude", action="append", default=[], metavar="GLOB", help="names to leave out")
+    parser.add_argument(
+        "-x", "--exclude", action="append", default=[], metavar="GLOB", help="names to leave out"
+    )
     parser.add_argument("-t", "--task", help="only for this task ('holotype tasks' lists them)")
     parser.add_argument("-z", "--zoo", help="only of this zoo ('holotype zoos' lists them)")
     parser.add_argument(
         "-w", "--where", action="append", metavar="KEY<VALUE", help="compare metadata, such as 'params<30e6'"
     )
-    parser.add_argument("-p", "--pretrained", action="store_true", help="pretrained entries, not architectures")
+    parser.add_argument(
+        "-p", "--pretrained", action="store_true", help="pretrained entries, not architectures"
+    )
     parser.add_argument("--problems", action="store_true", help="what keeps models from being used")
     parser.add_argument("--order", choices=["name", "registered"], default="name", help="default: name")
     parser.add_argument("-q", "--names", action="store_true", help="names alone, one a line")
@@ -57,7 +61,8 @@ def _models(names: list[str], *, as_json: bool) -> None:
         print_json([info.to_dict() for info in infos])
     elif infos:
         rows = [
-            (name, info.task or "–", info.zoo, info.description) for name, info in zip(names, infos, strict=True)
+            (name, info.task or "–", info.zoo, info.description)
+            for name, info in zip(names, infos, strict=True)
         ]
         print(table(("NAME", "TASK", "ZOO", "DESCRIPTION"), rows))
     else:

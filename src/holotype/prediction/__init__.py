@@ -1,5 +1,12 @@
 """Prediction: files in, answers out. `holotype.prediction.images` classifies photographs."""
 
+from holotype.extras import missing_extra
+
+try:
+    import torch as _torch  # noqa: F401  # images.py is of no use without it
+except ModuleNotFoundError as _error:
+    raise missing_extra(_error, "prediction") or _error from _error
+
 from holotype.prediction.images import (
     ClassProbability,
     ImageError,

@@ -1,0 +1,27 @@
+"""Build hook: the wheel carries the facts of the first-party zoos (see `holotype.prebuilt`)."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class FactsHook(BuildHookInterface):
+    """Writes `_facts.json` for each zoo into the wheel, not into the source tree."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Add the files to a wheel; an editable install reads the sources."""
+        if version == "editable":
+            return
+        source = Path(self.root, "src")
+        sys.path.insert(0, str(source))
+        from holotype.prebuilt import NAME, build
+        from holotype.zoo_finder import FIRST_PARTY
+
+        self.folder = tempfile.TemporaryDirectory()
+        for zoo in FIRST_PARTY:
+            facts = Path(self.folder.name, f"{zoo}.json")
+            facts.write_text(build(source / "holotype" / "zoos" / zoo), encoding="utf-8")
+            build_data["force_include"][str(facts)] = f"holotype/zoos/{zoo}/{NAME}"
