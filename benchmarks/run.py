@@ -77,15 +77,16 @@ def main() -> None:
     peers = str(Path(arguments.peers).absolute())
     with tempfile.TemporaryDirectory() as home:
         env = {**os.environ, "HOME": home, "HOLOTYPE_HOME": f"{home}/cache"}
-        env.pop("HOLOTYPE_ZOOS", None)
+        for name in ("HOLOTYPE_ZOOS", "PYTHONDONTWRITEBYTECODE"):  # an installed package has its bytecode
+            env.pop(name, None)
         print(
             f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores, "
             f"{time.strftime('%Y-%m-%d')}, median of {arguments.runs} runs\n"
         )
         print(f"{'what':46}{'CPU s':>8}{'wall s':>8}{'MiB':>7}  {'target':20}beside")
         listing(env, peers, arguments.runs, cwd=home)
-        creating(env)
         many_files(env, arguments.runs, home)
+        creating()  # last: from here on this process is large, and its children would begin as large
 
 
 def line(what: str, figure: Figure, target: str = "", beside: str = "") -> None:
@@ -115,7 +116,7 @@ def listing(env: dict[str, str], peers: str, runs: int, cwd: str) -> None:
         print("  (no peers: make .venv-peers)")
 
 
-def creating(env: dict[str, str]) -> None:
+def creating() -> None:
     """`create_model` against calling the class, in one process, alternating."""
     import holotype
 

@@ -122,16 +122,17 @@ def read(config: Mapping[str, Any] | str | os.PathLike[str]) -> Mapping[str, Any
     if not isinstance(config, (str, os.PathLike)):
         raise ConfigError(f"a config is a mapping or a path, not {config!r}.", given=config)
     import json
+    from pathlib import Path
 
     import yaml
 
     is_json = os.fspath(config).lower().endswith(".json")
     try:
-        with open(config, encoding="utf-8-sig") as file:
-            if is_json:
-                content = _read_json(file.read())
-            else:
-                content = yaml.load(file, Loader=_loader())  # noqa: S506 - derives from SafeLoader
+        text = Path(config).read_text(encoding="utf-8-sig")
+        if is_json:
+            content = _read_json(text)
+        else:
+            content = yaml.load(text, Loader=_loader())  # noqa: S506 - derives from SafeLoader
     except FileNotFoundError:
         raise ConfigError(f"there is no file {os.fspath(config)!r}.", given=config) from None
     except json.JSONDecodeError as error:

@@ -117,6 +117,10 @@ class Entry:
         # A class may be registered by another module than its own.
         return (self.kind, detail.get("module", self.module), detail.get("qualname"))
 
+    def imported(self) -> bool:
+        """Is the module still there that registered it? Python drops one whose import failed."""
+        return self.module in sys.modules or self.origin in sys.modules
+
     def place(self) -> str:
         """Where it is registered, for a message."""
         detail = self.detail
@@ -169,12 +173,13 @@ class Entry:
     def _docstring(self) -> str | None:
         detail = self.detail
         if "doc" not in detail and self.obj is not None:
-            import inspect
+            detail["doc"] = self.obj.__dict__.get("__doc__") if isinstance(self.obj, type) else self.obj.__doc__
+        doc = detail.get("doc")
+        if not doc:
+            return None
+        import inspect
 
-            own = self.obj.__dict__.get("__doc__") if isinstance(self.obj, type) else self.obj.__doc__
-            detail["doc"] = inspect.cleandoc(own) if own else None
-        doc: str | None = detail.get("doc")
-        return doc
+        return inspect.cleandoc(doc)
 
     def to_facts(self) -> dict[str, Any]:
         """Complete, as `holotype.link` writes it."""
@@ -223,7 +228,9 @@ class Entry:
             params=params,
             pretrained=FrozenList(pretrained),
             aliases=FrozenList(aliases),
-            problem=Problem(problem.zoo, problem.message, problem.file, problem.line, problem.names) if problem else None,
+            problem=Problem(problem.zoo, problem.message, problem.file, problem.line, problem.names)
+            if problem
+            else None,
             metadata=metadata,
         )
 
@@ -285,10 +292,12 @@ class Catalog:
             entry.network_zoo, entry.network = self._home_of(entry.zoo, str(given))
 
     def _sort_by_name(self) -> None:
-        self._by_name, self._weights_by_name, self._sorted = {}, {}, True
+        models: dict[str, list[Entry]] = {}
+        weights: dict[str, list[Entry]] = {}
         for (_, table, name), entry in self._tables.items():
-            by_name = self._weights_by_name if table == "weights" else self._by_name
-            by_name.setdefault(name, []).append(entry)
+            (weights if table == "weights" else models).setdefault(name, []).append(entry)
+        # Only now, for other threads look here without a lock.
+        self._by_name, self._weights_by_name, self._sorted = models, weights, True
 
     def ambiguous(self, *, weights: bool) -> frozenset[str]:
         """The names that several zoos have."""
@@ -358,7 +367,9 @@ class Catalog:
             trouble = Trouble(zoo, snag.message, snag.path, snag.line, snag.names)
             self.problems.append(trouble)
             for name in snag.names:
-                entry = Entry("class", name, zoo, None, snag.module, snag.line, {"path": snag.path, "kind": "broken"})
+                entry = Entry(
+                    "class", name, zoo, None, snag.module, snag.line, {"path": snag.path, "kind": "broken"}
+                )
                 entry.problem, entry.from_session = trouble, False
                 tables.setdefault((zoo, "model", name), entry)
         for kind, name, sort, task, network, module, line, needs, detail in snapshot.rows:
@@ -419,7 +430,7 @@ class Catalog:
         return False
 
     def _home_of(self, zoo: str, target: str, depth: int = 0) -> tuple[str, str]:
-        """Zoo and name of an architecture that an entry of `zoo` refers to: one of its own, or else the only one."""
+        """Zoo and name of what an entry of `zoo` refers to: its zoo's own, or else the only one."""
         other, name = split_qualified(target)
         found = self._tables.get((other or zoo, "model", name))
         if found is None and other is None:
@@ -437,12 +448,18 @@ class Catalog:
         for entry in live:
             key = (entry.zoo, "weights" if entry.kind == "weights" else "model", entry.name)
             static = tables.get(key)
+            spec = read.get(entry.zoo)
+            if spec is not None and spec.holds(entry.module) and not entry.imported():
+                continue
             if static is not None and static.identity() == entry.identity():
                 if _same_file(static.detail.get("path"), entry.detail.get("path")):
                     static.obj = entry.obj
                 continue
-            spec = read.get(entry.zoo)
-            if spec is not None and spec.holds(entry.module) and entry.stamp != file_stamp(entry.detail.get("path")):
+            if (
+                spec is not None
+                and spec.holds(entry.module)
+                and entry.stamp != file_stamp(entry.detail.get("path"))
+            ):
                 continue  # its file was edited or deleted after the import; the index knows better
             tables[key] = entry
 
@@ -463,5 +480,7 @@ def file_stamp(path: str | None) -> tuple[int, ...] | None:
 def zoo_for_module(module: str, session: str) -> str:
     """The zoo of a module that belongs to none: its package, or the session."""
     package = module.rpartition(".")[0] or module
-    name = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in package.lower()).lstrip("._-")
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in package.lower()).lstrip(
+        "._-"
+    )
     return session if module == "__main__" or not name else name

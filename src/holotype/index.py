@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from stat import S_ISREG
+from stat import S_IFREG
 
 from holotype.home import cache_home
 from holotype.zoo_finder import ZooSpec, locate
@@ -20,7 +20,7 @@ TYPE_CHECKING = False  # as `typing` has it, without importing it: every command
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator
-    from typing import Any, TypeVar
+    from typing import Any, Self, TypeVar
 
     from holotype.link import Linked, Source
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     # kind, name, sort key, task, network, module, line, needs, detail (JSON, read when somebody asks for it)
     Row = tuple[str, str, str, str | None, str | None, str, int | None, str, str]
 
-SCHEMA = 2  # raise it whenever `scan` or `link` write anything else: an older cache is then begun anew
+SCHEMA = 4  # raise it whenever `scan` or `link` write anything else: an older cache is then begun anew
 ENVIRONMENT = "*environment*"  # stands among a zoo's outside modules if a trial import failed
 TABLES = ("sizes.toml", "pretrained.toml")
 _CREATE = """
@@ -41,6 +41,7 @@ CREATE INDEX entries_by_file ON entries (zoo, module);
 CREATE TABLE problems (zoo TEXT, module TEXT, path TEXT, line INTEGER, message TEXT, names TEXT);
 CREATE INDEX problems_by_file ON problems (zoo, module);
 CREATE TABLE counts (key TEXT PRIMARY KEY, params INTEGER);
+CREATE TABLE projects (path TEXT PRIMARY KEY, content BLOB, zoos TEXT);
 """
 
 
@@ -105,7 +106,19 @@ class Index:
         self._snapshots: dict[ZooSpec, Snapshot] = {}
         self._memory: sqlite3.Connection | None = None
         self._pid = os.getpid()
+        self._db: sqlite3.Connection | None = None
+        self._held = 0
         self.cache_problem: str | None = None
+
+    def __enter__(self) -> Self:
+        """Hold one connection for several looks. It does not outlive them: a process may fork between."""
+        self._held += 1
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._held -= 1
+        if not self._held:
+            self._disconnect()
 
     def look(self, spec: ZooSpec) -> Snapshot:
         """The zoo as it is now."""
@@ -123,14 +136,32 @@ class Index:
 
     def count(self, key: str) -> int | None:
         """A parameter count that was remembered."""
-        row = self._with_database(lambda db: db.execute("SELECT params FROM counts WHERE key = ?", (key,)).fetchone())
+        row = self._with_database(
+            lambda db: db.execute("SELECT params FROM counts WHERE key = ?", (key,)).fetchone()
+        )
         return None if row is None else int(row[0])
 
     def remember_count(self, key: str, params: int) -> None:
         """Remember a parameter count."""
-        self._with_database(lambda db: db.execute("INSERT OR REPLACE INTO counts VALUES (?, ?)", (key, params)))
+        self._with_database(
+            lambda db: db.execute("INSERT OR REPLACE INTO counts VALUES (?, ?)", (key, params))
+        )
 
     # -- the database ----------------------------------------------------------------------------
+
+    def recall(self, path: str, content: bytes) -> str | None:
+        """What was read from a file that named zoos, if its content is still the same."""
+        row = self._with_database(
+            lambda db: db.execute(
+                "SELECT content, zoos FROM projects WHERE path = ?", (os.fsencode(path),)
+            ).fetchone()
+        )
+        return str(row[1]) if row is not None and row[0] == content else None
+
+    def remember(self, path: str, content: bytes, zoos: str) -> None:
+        """Remember what was read from a file that names zoos."""
+        row = (os.fsencode(path), content, zoos)
+        self._with_database(lambda db: db.execute("INSERT OR REPLACE INTO projects VALUES (?, ?, ?)", row))
 
     def _with_database(self, action: Callable[[sqlite3.Connection], T]) -> T:
         import sqlite3
@@ -139,7 +170,7 @@ class Index:
             if self._memory is not None and self._pid == os.getpid():
                 return action(self._memory)
             try:
-                db = _open(_path())
+                db = self._db = self._db or _open(_path())
             except (sqlite3.Error, OSError, NotImplementedError) as error:
                 self._give_up_on_file(error, discard=attempt == 0)
                 continue
@@ -148,20 +179,32 @@ class Index:
             except _Overtaken:
                 continue
             except sqlite3.Error as error:
+                self._disconnect()
                 self._give_up_on_file(error, discard=attempt == 0)
             finally:
-                db.close()
+                if not self._held:
+                    self._disconnect()
         if self._memory is None:
             self._use_memory()
         assert self._memory is not None  # noqa: S101 - for the type checker
         return action(self._memory)
+
+    def _disconnect(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
 
     def _give_up_on_file(self, error: Exception, *, discard: bool) -> None:
         """A damaged cache is derived data: start over. One that cannot be written: work without."""
         import sqlite3
 
         damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
-        damaged = damaged or "malformed" in str(error) or "no such table" in str(error) or "no such column" in str(error)
+        damaged = (
+            damaged
+            or "malformed" in str(error)
+            or "no such table" in str(error)
+            or "no such column" in str(error)
+        )
         if damaged and discard:
             try:
                 os.unlink(_path())
@@ -182,7 +225,9 @@ class Index:
 
     def _read(self, db: sqlite3.Connection, spec: ZooSpec, files: dict[str, _File]) -> Snapshot:
         key = _key(spec)
-        row = db.execute("SELECT generation, stamp, modules, outside FROM zoos WHERE key = ?", (key,)).fetchone()
+        row = db.execute(
+            "SELECT generation, stamp, modules, outside FROM zoos WHERE key = ?", (key,)
+        ).fetchone()
         if row is not None:
             outside = row[3].split()
             if row[1] == _stamp(files, self._outside(spec, outside)):
@@ -227,10 +272,13 @@ def _key(spec: ZooSpec) -> bytes:
     return os.fsencode(f"{spec.root}\n{spec.module}\n{python}")
 
 
-def _load(db: sqlite3.Connection, spec: ZooSpec, stamp: str, modules: list[str], outside: list[str]) -> Snapshot:
+def _load(
+    db: sqlite3.Connection, spec: ZooSpec, stamp: str, modules: list[str], outside: list[str]
+) -> Snapshot:
     key = _key(spec)
     rows = db.execute(
-        "SELECT kind, name, sort, task, network, module, line, needs, detail FROM entries WHERE zoo = ?", (key,)
+        "SELECT kind, name, sort, task, network, module, line, needs, detail FROM entries WHERE zoo = ?",
+        (key,),
     )
     snags = db.execute("SELECT module, path, line, message, names FROM problems WHERE zoo = ?", (key,))
     return Snapshot(
@@ -252,7 +300,7 @@ def _stat_text(stat: os.stat_result, now_ns: int) -> tuple[str, bool]:
     A file edited twice within one tick of the file system's clock keeps its time; so a time that is too
     close to now does not count yet (and on file systems that keep whole seconds, "close" is longer).
     """
-    modified, changed = stat.st_mtime_ns, stat.st_ctime_ns
+    modified, changed = stat.st_mtime_ns, stat.st_ctime_ns  # called for every file: keep it short
     window = 50_000_000 if modified % 1_000_000_000 else 2_000_000_000
     return (
         f"{modified},{stat.st_size},{stat.st_ino},{changed}",
@@ -287,13 +335,13 @@ def _walk(spec: ZooSpec) -> Iterator[tuple[str, _File]]:
         names = {item.name for item in listed}
         for item in listed:
             name = item.name
-            if name.endswith(".py"):
+            if name[-3:] == ".py":
                 stem = name[:-3]
                 if not stem.isidentifier():
                     continue
                 try:
                     stat = item.stat()
-                    if not S_ISREG(stat.st_mode):
+                    if stat.st_mode & 0o170000 != S_IFREG:
                         continue  # Python does not import it, and to read a pipe is to wait
                     text, settled = _stat_text(stat, now)
                 except OSError:  # a link that points nowhere; a file deleted just now
@@ -324,7 +372,9 @@ def _follows(spec: ZooSpec, module: str) -> bool:
     top = module.partition(".")[0]
     if top == spec.module.partition(".")[0]:
         return True
-    return not spec.root.endswith("-packages") and spec.found_by != "first-party" and _top_exists(spec.root, top)
+    return (
+        not spec.root.endswith("-packages") and spec.found_by != "first-party" and _top_exists(spec.root, top)
+    )
 
 
 def _top_exists(root: str, top: str) -> bool:
@@ -400,7 +450,9 @@ class _Update:
         ):
             self.old[module] = (os.fsdecode(path), stat, digest, deps.split(), failed)
         changed = {module for module in self.files if self._changed(module, self.files[module])}
-        changed |= {module for module in self.old if module not in self.files and self._outside_changed(module)}
+        changed |= {
+            module for module in self.old if module not in self.files and self._outside_changed(module)
+        }
         relink = [
             module
             for module in self.files
@@ -472,7 +524,8 @@ class _Update:
             result = linked[module][0]
             # What it computes may come from any module that it imports.
             imports = linker.imports(source) if source is not None else set()
-            linked[module] = _merge(result._replace(deps=sorted({*result.deps, *imports} - {module})), outcome)
+            result.deps = sorted({*result.deps, *imports} - {module})
+            linked[module] = (result, _run(result, outcome))
         return linked
 
     def _try_imports(self, modules: list[str]) -> list[dict[str, Any]]:
@@ -521,7 +574,9 @@ class _Update:
                     db.execute("DELETE FROM files WHERE zoo = ? AND module = ?", (self.key, module))
                     self._forget(module)
             for module, file in files.items():
-                self._write_file(module, file, deps.get(module, []), failed.get(module, ""), module in changed)
+                self._write_file(
+                    module, file, deps.get(module, []), failed.get(module, ""), module in changed
+                )
             for module, (result, _) in linked.items():
                 self._forget(module)
                 self._write_entries(module, result)
@@ -550,9 +605,7 @@ class _Update:
         self.db.execute("DELETE FROM entries WHERE zoo = ? AND module = ?", (self.key, module))
         self.db.execute("DELETE FROM problems WHERE zoo = ? AND module = ?", (self.key, module))
 
-    def _write_file(
-        self, module: str, file: _File, deps: list[str], failed: str, changed: bool
-    ) -> None:
+    def _write_file(self, module: str, file: _File, deps: list[str], failed: str, changed: bool) -> None:
         old = self.old.get(module)
         stat = file.stat if file.settled else ""
         if old is not None and not changed:
@@ -619,7 +672,11 @@ class _Update:
         if source is None:
             return []
         prefix = self.spec.module
-        return [f"{prefix}{name}" for name in source.facts.get("submodules", ()) if f"{prefix}{name}" in self.files]
+        return [
+            f"{prefix}{name}"
+            for name in source.facts.get("submodules", ())
+            if f"{prefix}{name}" in self.files
+        ]
 
 
 def _text(message: str) -> str:
@@ -627,14 +684,28 @@ def _text(message: str) -> str:
     return message.encode("utf-8", "replace").decode("utf-8")
 
 
-def _merge(result: Linked, outcome: dict[str, Any]) -> tuple[Linked, bool]:
-    """What a file registers when it runs, instead of what could be read from it."""
+def _run(result: Linked, outcome: dict[str, Any]) -> bool:
+    """Put what a file registers when it runs in place of what could be read from it; True if that failed."""
     if outcome.get("error"):
         line, message = outcome["error"]
         names = list(dict.fromkeys([*(entry["name"] for entry in result.entries), *result.guess]))
-        return result._replace(problems=[*result.problems, [line, message, names]]), True
-    deps = sorted({*result.deps, *outcome.get("modules", ())})
-    return result._replace(entries=outcome["entries"], deps=deps), False
+        result.problems.append([line, message, names])
+        return True
+    result.deps = sorted({*result.deps, *outcome.get("modules", ())})
+    result.entries = outcome["entries"]
+    return False
+
+
+def _sha256(content: bytes) -> Any:
+    # `hashlib` loads OpenSSL, for 7 ms; the standard library's own `random` goes the same way round it.
+    try:
+        from _sha2 import sha256  # type: ignore[import-not-found]  # Python 3.12 and later
+    except ImportError:
+        try:
+            from _sha256 import sha256  # type: ignore[import-not-found]  # Python 3.11
+        except ImportError:
+            from hashlib import sha256
+    return sha256(content)
 
 
 def _read_source(
@@ -643,14 +714,14 @@ def _read_source(
     """The facts of a file and the digest of its content."""
     if not file.path:
         return None, ""
-    import hashlib
-
     try:
         with open(file.path, "rb") as stream:
             content = stream.read()
     except OSError as error:
-        return _source(module, file, {"error": [None, f"cannot be read: {error.strerror or error}"]}), "unreadable"
-    digest = hashlib.sha256(content).hexdigest()
+        return _source(
+            module, file, {"error": [None, f"cannot be read: {error.strerror or error}"]}
+        ), "unreadable"
+    digest = _sha256(content).hexdigest()
     if file.path.endswith(".toml"):
         return _source(module, file, _scan_table(content)), digest
     facts = (prebuilt or {}).get(digest)

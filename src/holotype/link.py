@@ -11,12 +11,18 @@ only that, makes a file be linked again.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
 
 from holotype.errors import HolotypeError
 from holotype.names import check_name, is_name
-from holotype.scan import Facts, NotLiteral, decode, encode_value
+from holotype.scan import NotLiteral, decode, encode_value
+from holotype.zoo_finder import is_other_module
+
+TYPE_CHECKING = False  # as `typing` has it, without importing it: a look at an edited file pays for this
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from holotype.scan import Facts
 
 REGISTERING = frozenset({"register_model", "register_model_config", "register_weights", "register_alias"})
 # Packages that Holotype's own extras install: a missing one is named when it is needed, and hides nothing.
@@ -30,13 +36,13 @@ _STDLIB = sys.stdlib_module_names
 _FIELDS = frozenset({"name", "task", "description", "features", "complexity", "replace"})
 
 
-class Source(NamedTuple):
+class Source:
     """One file of a zoo."""
 
-    module: str
-    path: str
-    is_package: bool
-    facts: Facts
+    __slots__ = ("facts", "is_package", "module", "path")
+
+    def __init__(self, module: str, path: str, is_package: bool, facts: Facts) -> None:
+        self.module, self.path, self.is_package, self.facts = module, path, is_package, facts
 
     @property
     def package(self) -> str:
@@ -44,7 +50,7 @@ class Source(NamedTuple):
         return self.module if self.is_package else self.module.rpartition(".")[0]
 
 
-class Linked(NamedTuple):
+class Linked:
     """What one file contributes.
 
     Attributes:
@@ -56,12 +62,19 @@ class Linked(NamedTuple):
         needs: ``root:line`` of packages outside the standard library that its import asks for.
     """
 
-    entries: list[dict[str, Any]]
-    problems: list[list[Any]]
-    deps: list[str]
-    running: bool
-    needs: str
-    guess: list[str]
+    __slots__ = ("deps", "entries", "guess", "needs", "problems", "running")
+
+    def __init__(
+        self,
+        entries: list[dict[str, Any]],
+        problems: list[list[Any]],
+        deps: list[str],
+        running: bool,
+        needs: str,
+        guess: list[str],
+    ) -> None:
+        self.entries, self.problems, self.deps = entries, problems, deps
+        self.running, self.needs, self.guess = running, needs, guess
 
 
 class _Symbol(Exception):
@@ -118,7 +131,12 @@ class Linker:
         needs: dict[str, int] = {}
         for symbol, line in facts.get("needs", ()):
             root = symbol.partition(".")[0]
-            if root and root not in _STDLIB and root not in OUR_EXTRAS and root != source.module.partition(".")[0]:
+            if (
+                root
+                and root not in _STDLIB
+                and root not in OUR_EXTRAS
+                and root != source.module.partition(".")[0]
+            ):
                 needs.setdefault(root, line)
         text = " ".join(f"{root}:{line}" for root, line in needs.items())
         return Linked(entries, problems, sorted(self._deps - {source.module}), running, text, guess)
@@ -165,7 +183,9 @@ class Linker:
             return "inside"  # whose it is, only running can tell
         return None
 
-    def _resolve(self, source: Source, symbol: str, seen: frozenset[tuple[str, str]] = frozenset()) -> tuple[Any, ...]:
+    def _resolve(
+        self, source: Source, symbol: str, seen: frozenset[tuple[str, str]] = frozenset()
+    ) -> tuple[Any, ...]:
         """What a symbol is.
 
         Returns:
@@ -222,7 +242,9 @@ class Linker:
         for symbol, line in source.facts.get("needs", ()):
             if symbol.startswith(".") and symbol.strip("."):
                 module = _absolute(source, symbol)
-                if module is None or (self._source(module) is None and not _is_other_module(source, symbol)):
+                if module is None or (
+                    self._source(module) is None and not is_other_module(source.path, symbol)
+                ):
                     return line, f"imports {symbol}, and there is no such file"
         return None
 
@@ -270,7 +292,13 @@ class Linker:
         check_name(name, "alias")
         if not isinstance(target, str):
             raise NotLiteral
-        return {"kind": "alias", "name": name, "target": target, "deprecated": kwargs.get("deprecated"), **base}
+        return {
+            "kind": "alias",
+            "name": name,
+            "target": target,
+            "deprecated": kwargs.get("deprecated"),
+            **base,
+        }
 
     def _model(
         self, source: Source, kind: str, target: str, name: str, kwargs: dict[str, Any], base: dict[str, Any]
@@ -299,7 +327,13 @@ class Linker:
         }
 
     def _config(
-        self, home: Source, cls: str, name: str, config: Mapping[str, Any], kwargs: Mapping[str, Any], base: dict[str, Any]
+        self,
+        home: Source,
+        cls: str,
+        name: str,
+        config: Mapping[str, Any],
+        kwargs: Mapping[str, Any],
+        base: dict[str, Any],
     ) -> dict[str, Any]:
         task = kwargs.get("task") or self._task(home, cls)
         return {
@@ -364,7 +398,9 @@ class Linker:
             ((tag, inner),) = value.items()
             if tag == "$dict":
                 return {key: self._value(source, item) for key, item in inner.items()}
-            return decode({tag: inner}) if tag == "$set" else tuple(self._value(source, item) for item in inner)
+            return (
+                decode({tag: inner}) if tag == "$set" else tuple(self._value(source, item) for item in inner)
+            )
         return value
 
     # -- classes ---------------------------------------------------------------------------------
@@ -433,7 +469,9 @@ class Linker:
             return None  # which one comes first, and to whom it hands on, is for Python's method order
         return self._constructor(*found[0], seen) if found else {"params": [], "open": False}
 
-    def _has_constructor(self, source: Source, name: str, seen: frozenset[tuple[str, str]] = frozenset()) -> bool:
+    def _has_constructor(
+        self, source: Source, name: str, seen: frozenset[tuple[str, str]] = frozenset()
+    ) -> bool:
         """False for a class that, like all its bases, leaves construction to `object` or `nn.Module`."""
         facts = source.facts.get("classes", {}).get(name, {})
         if "init" in facts or facts.get("opaque") or (source.module, name) in seen:
@@ -443,7 +481,9 @@ class Linker:
             if what[0] == "class":
                 if self._has_constructor(what[1], what[2], seen | {(source.module, name)}):
                     return True
-            elif base not in _NO_CONSTRUCTOR and (what[0] != "foreign" or what[1] not in _NO_CONSTRUCTOR | _MODULE):
+            elif base not in _NO_CONSTRUCTOR and (
+                what[0] != "foreign" or what[1] not in _NO_CONSTRUCTOR | _MODULE
+            ):
                 return True
         return False
 
@@ -457,22 +497,6 @@ def _absolute(source: Source, symbol: str) -> str | None:
     if level > len(package) or not source.package:
         return None
     return ".".join([*package[: len(package) - level + 1], *filter(None, [symbol[level:]])])
-
-
-def _is_other_module(source: Source, symbol: str) -> bool:
-    """Is a relative import one of a folder without ``__init__.py``, or of a compiled module?"""
-    from os import path, scandir
-
-    level = len(symbol) - len(symbol.lstrip("."))
-    folder = path.join(path.dirname(source.path), *[".."] * (level - 1), *symbol.strip(".").split("."))
-    if path.isdir(folder):
-        return True
-    parent, stem = path.split(folder)
-    try:
-        with scandir(parent) as items:
-            return any(item.name.startswith(f"{stem}.") and item.name.endswith((".so", ".pyd", ".pyc")) for item in items)
-    except OSError:
-        return False
 
 
 def _is_ours(dotted: str) -> bool:

@@ -48,7 +48,9 @@ def problems_with(
         ):
             expected = mismatch(value, parameter.annotation)
             if expected is not None:
-                problems.append(f"{name}: expected {expected}, got {_shown(value)}{_yaml_hint(value, expected)}")
+                problems.append(
+                    f"{name}: expected {expected}, got {_shown(value)}{_yaml_hint(value, expected)}"
+                )
     for name, parameter in known.items():
         if parameter.required and name not in params:
             hint = f" ({parameter.annotation})" if parameter.annotation else ""
@@ -291,8 +293,8 @@ def to_facts(target: Any) -> dict[str, Any] | None:
         kind = "k" if parameter.kind is parameter.KEYWORD_ONLY else "n"
         params.append([parameter.name, annotation, source, literal, kind])
     if isinstance(target, type):
-        base = _torch_module(target) or object
-        if target.__init__ is base.__init__:  # `nn.Module` takes *args, **kwargs and wants none
+        owner = next(cls for cls in target.__mro__ if "__init__" in vars(cls))
+        if owner is object or owner is _torch_module(target):  # the latter takes *args, **kwargs, and wants none
             return {"params": [], "open": False}
     return {"params": params, "open": is_open}
 

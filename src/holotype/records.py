@@ -98,7 +98,9 @@ class Parameter(_Record):
         text = self.name if self.annotation is None else f"{self.name}: {self.annotation}"
         if self.required:
             return text
-        return f"{text}={self.default_source}" if self.annotation is None else f"{text} = {self.default_source}"
+        return (
+            f"{text}={self.default_source}" if self.annotation is None else f"{text} = {self.default_source}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -357,7 +359,9 @@ class PretrainedMetadata(_Record):
         """
         check_name(name, "pretrained name")
         if not isinstance(metadata, Mapping):
-            raise MetadataError(f"metadata of {name!r} is a mapping, got {type(metadata).__name__}.", given=name)
+            raise MetadataError(
+                f"metadata of {name!r} is a mapping, got {type(metadata).__name__}.", given=name
+            )
         given = dict(freeze(metadata, f"metadata of {name!r}"))
         problems: list[str] = []
         net = given.pop("net", {})
@@ -401,9 +405,8 @@ class PretrainedMetadata(_Record):
             if len(size) != 2 or not all(type(n) is int and n > 0 for n in size):
                 problems.append(f"resolution: (height, width) in pixels, got {values['resolution']!r}")
             values["resolution"] = size
-        if "metrics" in values:
-            values["metrics"] = tuple(values["metrics"])
         formats: dict[str, WeightsFile] = {}
+        files = [file for file in values.get("formats", {}).values() if isinstance(file, Mapping)]
         if not values.get("formats"):
             problems.append("formats: at least one, such as {'safetensors': {'sha256': …, 'file_size': …}}")
         for format, file in values.pop("formats", {}).items():
@@ -411,7 +414,7 @@ class PretrainedMetadata(_Record):
                 formats[format] = _weights_file(format, file)
             except MetadataError as error:
                 problems.append(f"formats: {error}")
-        if "url" not in values and not all(file.url for file in formats.values()):
+        if "url" not in values and not (files and all(file.get("url") for file in files)):
             problems.append("url: missing; where are the files?")
         if problems:
             raise MetadataError(

@@ -592,7 +592,9 @@ class _Surface:
             entries = [entry for entry, fits in zip(entries, _fitting(entries, globs), strict=True) if fits]
         globs = patterns(exclude, "exclude")
         if globs:
-            entries = [entry for entry, fits in zip(entries, _fitting(entries, globs), strict=True) if not fits]
+            entries = [
+                entry for entry, fits in zip(entries, _fitting(entries, globs), strict=True) if not fits
+            ]
         return entries
 
     def _where(self, entries: list[Entry], where: Globs, record: Callable[[Entry], Any]) -> list[Entry]:
@@ -638,7 +640,9 @@ class _Surface:
             raise UnknownModelError(f"the name of a model is text, not {name!r}.", given=name)
         zoo, short = split_qualified(name)
         if zoo is not None and self._scope not in (None, zoo):
-            raise UnknownModelError(f"{name!r} is not in zoo {self._scope!r}.", given=name, hint=f"It may be in {zoo!r}.")
+            raise UnknownModelError(
+                f"{name!r} is not in zoo {self._scope!r}.", given=name, hint=f"It may be in {zoo!r}."
+            )
         zoo = zoo or self._scope
         stale = catalog is None
         catalog = catalog or self._registry._known()
@@ -690,7 +694,9 @@ class _Surface:
             raise UnknownPretrainedError(f"the name of an entry is text, not {name!r}.", given=name)
         zoo, short = split_qualified(name)
         zoo = zoo or self._scope
-        found = [e for e in catalog.weights_named(short) if zoo in (None, e.zoo) and self._scope in (None, e.zoo)]
+        found = [
+            e for e in catalog.weights_named(short) if zoo in (None, e.zoo) and self._scope in (None, e.zoo)
+        ]
         if len(found) == 1:
             return found[0]
         if found:
@@ -709,7 +715,9 @@ class _Surface:
         if architecture:
             entries = [e.name for e in catalog.weights if e.network == architecture[0].name]
             close = entries[:5]
-            hint = f"{name!r} is an architecture" + ("; these are its entries." if close else " without entries.")
+            hint = f"{name!r} is an architecture" + (
+                "; these are its entries." if close else " without entries."
+            )
         return_error = UnknownPretrainedError(
             f"no pretrained entry named {name!r}.", given=name, nearest=close, hint=hint
         )
@@ -862,11 +870,10 @@ class Registry(_Surface):
 
     def _look(self) -> Catalog:
         """Everything as it is now."""
-        with self._lock:
-            specs, lost = find_zoos(self._extra) if self.discovers else (list(self._extra), [])
+        with self._lock, self._get_index() as index:
+            specs, lost = find_zoos(self._extra, index) if self.discovers else (list(self._extra), [])
             self._specs = specs
-            index = self._get_index()
-            snapshots = [index.look(spec) for spec in specs] if index is not None else []
+            snapshots = [] if _probing() else [index.look(spec) for spec in specs]
             of = (
                 self._version,
                 environment() if snapshots else "",
@@ -886,7 +893,7 @@ class Registry(_Surface):
             return self._catalog
 
     def _get_index(self) -> Any:
-        if self._index is None and not _probing():
+        if self._index is None:
             from holotype.index import Index
 
             self._index = Index(_probe)
@@ -900,6 +907,8 @@ class Registry(_Surface):
             if (entry.zoo, entry.name, identity) in self._overridden and not replace:
                 return  # something took its place on purpose before its module was imported
             other = self._live.get(key)
+            if other is not None and not other.imported() and self._of_a_file(other):
+                other = None  # left by an import that failed
             if not _probing():
                 read, rivals = self._read_from_file(entry.zoo, table, entry.name, identity)
                 if identity in rivals:
@@ -917,6 +926,9 @@ class Registry(_Surface):
             self._overridden.discard((entry.zoo, entry.name, identity))
             self._live[key] = entry
             self._version += 1
+
+    def _of_a_file(self, entry: Entry) -> bool:
+        return any(spec.name == entry.zoo and spec.holds(entry.module) for spec in self._zoo_specs())
 
     def _read_from_file(
         self, zoo: str, table: str, name: str, identity: tuple[Any, ...]
@@ -1100,7 +1112,11 @@ def _caller(module: str | None = None) -> tuple[str, str, int]:
     while outer is not None and outer.f_globals.get("__name__") != module:
         outer = outer.f_back
     frame = outer or frame
-    return str(frame.f_globals.get("__name__", "__main__")), str(frame.f_code.co_filename), int(frame.f_lineno)
+    return (
+        str(frame.f_globals.get("__name__", "__main__")),
+        str(frame.f_code.co_filename),
+        int(frame.f_lineno),
+    )
 
 
 def _importing(module: str) -> str:

@@ -18,12 +18,14 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from typing import Any
+
+TYPE_CHECKING = False  # as `typing` has it, without importing it: a look at an edited file pays for this
+if TYPE_CHECKING:
+    from typing import Any
+
+    Facts = dict[str, Any]
 
 _GUESS = re.compile(r"""register_model\(\s*(?:name\s*=\s*)?["']([^"'\n]+)["']""")
-
-Facts = dict[str, Any]
-
 
 def scan(source: bytes) -> Facts:
     """The facts of one file.
@@ -200,7 +202,7 @@ class _Scanner:
         self.either(one)
 
     def either(self, one: dict[str, str | None]) -> None:
-        """Join the names of two branches: a name that is two things is one of them, and nobody knows which."""
+        """Join the names of two branches; which of two things a name is, only running can tell."""
         for name, symbol in one.items():
             other = self.names.get(name)
             if name in self.names and symbol != other and (known := other or symbol):
@@ -211,10 +213,12 @@ class _Scanner:
         match target, value:
             case ast.Name(), _:
                 self.names[target.id] = self.symbol(value)
-            case (ast.Tuple() | ast.List()), (ast.Tuple() | ast.List()) if len(target.elts) == len(value.elts):
+            case ((ast.Tuple() | ast.List()), (ast.Tuple() | ast.List())) if len(target.elts) == len(
+                value.elts
+            ):
                 for one, its in zip(target.elts, value.elts, strict=True):
                     self.bind(one, its)
-            case (ast.Tuple() | ast.List()), _:
+            case ((ast.Tuple() | ast.List()), _):
                 for one in target.elts:
                     if isinstance(one, ast.Name):
                         self.names[one.id] = None
@@ -225,16 +229,28 @@ class _Scanner:
         symbols = [symbol for base in node.bases if (symbol := self.symbol(_unsubscripted(base)))]
         facts: dict[str, Any] = {"line": node.lineno, "bases": symbols}
         again = self.defined_again(node)
-        if doc := ast.get_docstring(node):
+        if doc := ast.get_docstring(node, clean=False):  # cleaning it imports `inspect`, for 5 ms
             facts["doc"] = doc
-        if node.keywords or len(symbols) < len(node.bases) or not sure or not self.forks.keys().isdisjoint(symbols):
+        if (
+            node.keywords
+            or len(symbols) < len(node.bases)
+            or not sure
+            or not self.forks.keys().isdisjoint(symbols)
+        ):
             facts["opaque"] = True
         inner: list[str] = []
         for item in node.body:
             match item:
                 case ast.FunctionDef(name="__init__"):
                     facts["init"] = signature(item.args, item, skip_first=True)
-                case ast.FunctionDef(name="__new__") | ast.If() | ast.Try() | ast.With() | ast.For() | ast.While():
+                case (
+                    ast.FunctionDef(name="__new__")
+                    | ast.If()
+                    | ast.Try()
+                    | ast.With()
+                    | ast.For()
+                    | ast.While()
+                ):
                     facts["opaque"] = True
                 case ast.Assign() if any(_is_name(target, "__init__") for target in item.targets):
                     facts["opaque"] = True
@@ -256,7 +272,7 @@ class _Scanner:
         self.inner[node.name] = list(dict.fromkeys(self.calls_inside(node)))
         if node.decorator_list:
             facts: dict[str, Any] = {"line": node.lineno, "init": signature(node.args, node)}
-            if doc := ast.get_docstring(node):
+            if doc := ast.get_docstring(node, clean=False):
                 facts["doc"] = doc
             self.decorated(node, "function", facts, sure=sure and not again)
             self.functions[node.name] = facts
@@ -281,7 +297,12 @@ class _Scanner:
         return inner
 
     def decorated(
-        self, node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef, kind: str, facts: Facts, *, sure: bool
+        self,
+        node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef,
+        kind: str,
+        facts: Facts,
+        *,
+        sure: bool,
     ) -> None:
         # Decorators run from the bottom to the top.
         symbols = []
@@ -296,7 +317,13 @@ class _Scanner:
                 self.call(symbol, decorator, target=node.name, kind=kind)
             else:
                 self.calls.append(
-                    {"func": symbol, "line": decorator.lineno, "target": node.name, "kind": kind, "bare": True}
+                    {
+                        "func": symbol,
+                        "line": decorator.lineno,
+                        "target": node.name,
+                        "kind": kind,
+                        "bare": True,
+                    }
                 )
         if symbols:
             facts["decorators"] = symbols
@@ -413,7 +440,7 @@ class _Scanner:
         raise NotLiteral
 
 
-def _is_name(node: ast.expr, name: str) -> bool:
+def _is_name(node: ast.AST, name: str) -> bool:
     return isinstance(node, ast.Name) and node.id == name
 
 

@@ -1,9 +1,9 @@
 """`where`: typed comparisons on metadata, such as ``params<30e6`` or ``license=apache-2.0``.
 
-A comparison is ``key operator value``. Keys may be dotted (``metrics.accuracy``). Operators are ``<``, ``<=``,
-``>``, ``>=``, ``=``, ``!=`` and ``~`` (a glob). Numbers compare as numbers, everything else as text without
-regard to case; on a list, ``=`` and ``~`` ask whether any item fits. What is missing fits nothing. Nothing
-is ever evaluated.
+A comparison is ``key operator value``. Keys may be dotted (``metrics.accuracy``). Operators are ``<``,
+``<=``, ``>``, ``>=``, ``=``, ``!=`` and ``~`` (a glob). Numbers compare as numbers, everything else as
+text without regard to case; on a list, ``=`` and ``~`` ask whether any item fits. What is missing fits
+nothing. Nothing is ever evaluated.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _holds(found: Any, operator: str, value: Any, text: str) -> bool:
         return fnmatchcase(str(found).lower(), text)
     if operator in ("=", "!="):
         if isinstance(value, float) and isinstance(found, (int, float)) and not isinstance(found, bool):
-            equal = float(found) == value
+            equal = found == value
         elif value is None or isinstance(value, bool):
             equal = found is value
         else:

@@ -12,7 +12,17 @@ import sys
 TYPE_CHECKING = False  # as `typing` has it, without importing it: every command pays for this module
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
+    from typing import Any, Protocol
+
+    class Memo(Protocol):
+        """Remembers what a file says, by its content, so that it need not be parsed again."""
+
+        def recall(self, path: str, content: bytes) -> str | None:
+            """What was remembered for this very content."""
+
+        def remember(self, path: str, content: bytes, zoos: str) -> None:
+            """Remember it."""
+
 
 FIRST_PARTY = ("proteins", "vision")
 ENTRY_POINT_GROUP = "holotype.zoos"
@@ -66,18 +76,26 @@ class NotFound:
         self.where, self.message = where, message
 
 
-def find_zoos(extra: tuple[ZooSpec, ...] = ()) -> tuple[list[ZooSpec], list[NotFound]]:
+def find_zoos(
+    extra: tuple[ZooSpec, ...] = (), memo: Memo | None = None
+) -> tuple[list[ZooSpec], list[NotFound]]:
     """Every zoo, and what went wrong on the way.
 
     Args:
         extra: zoos that code added; they come after those of the project.
+        memo: what was read from `pyproject.toml` before.
     """
     specs: list[ZooSpec] = []
     problems: list[NotFound] = []
     for name in FIRST_PARTY:
         folder = os.path.join(_HERE, "zoos", name)
         specs.append(ZooSpec(name, f"holotype.zoos.{name}", os.path.dirname(_HERE), folder, "first-party"))
-    candidates: list[ZooSpec | NotFound] = [*_from_pyproject(), *_from_environment(), *extra, *_from_entry_points()]
+    candidates: list[ZooSpec | NotFound] = [
+        *_from_pyproject(memo),
+        *_from_environment(),
+        *extra,
+        *_from_entry_points(),
+    ]
     for found in candidates:
         if isinstance(found, NotFound):
             problems.append(found)
@@ -113,7 +131,29 @@ def locate(module: str, roots: list[str]) -> tuple[str, str] | None:
     return None
 
 
-def named_zoo(module: str, name: str | None, roots: list[str], where: str, found_by: str) -> ZooSpec | NotFound:
+def is_other_module(path: str, symbol: str) -> bool:
+    """Is a relative import one of a folder without ``__init__.py``, or of a compiled module?
+
+    Args:
+        path: the file that imports.
+        symbol: what it imports, with one dot a level.
+    """
+    level = len(symbol) - len(symbol.lstrip("."))
+    stem = os.path.join(os.path.dirname(path), *[".."] * (level - 1), *symbol.strip(".").split("."))
+    if os.path.isdir(stem):
+        return True
+    folder, name = os.path.split(stem)
+    try:
+        with os.scandir(folder) as items:
+            names = [item.name for item in items]
+    except OSError:
+        return False
+    return any(one.startswith(f"{name}.") and one.endswith((".so", ".pyd", ".pyc")) for one in names)
+
+
+def named_zoo(
+    module: str, name: str | None, roots: list[str], where: str, found_by: str
+) -> ZooSpec | NotFound:
     """The zoo that somebody named, or why there is none."""
     from holotype.errors import InvalidNameError
     from holotype.names import check_name
@@ -172,7 +212,7 @@ def nearest_pyproject() -> str | None:
         folder = parent
 
 
-def _from_pyproject() -> Iterator[ZooSpec | NotFound]:
+def _from_pyproject(memo: Memo | None) -> Iterator[ZooSpec | NotFound]:
     path = nearest_pyproject()
     if path is None:
         return
@@ -184,13 +224,33 @@ def _from_pyproject() -> Iterator[ZooSpec | NotFound]:
         return
     if b"holotype" not in content:
         return
+    known = memo.recall(path, content) if memo is not None else None
+    if known is None:
+        zoos = _zoos_named_in(content)
+        if isinstance(zoos, str):
+            yield NotFound(path, zoos)
+            return
+        if memo is not None and all(
+            module.isprintable() and "=" not in (name or "") for name, module in zoos
+        ):
+            memo.remember(path, content, "\n".join(f"{name or ''}={module}" for name, module in zoos))
+    else:
+        parts = [line.partition("=") for line in known.splitlines()]
+        zoos = [(name or None, module) for name, _, module in parts]
+    folder = os.path.dirname(path)
+    roots = [folder, os.path.join(folder, "src"), *sys.path]
+    for name, module in zoos:
+        yield named_zoo(module, name, roots, path, "pyproject")
+
+
+def _zoos_named_in(content: bytes) -> list[tuple[str | None, str]] | str:
+    """Names and modules that a `pyproject.toml` gives, or what is wrong with it."""
     import tomllib
 
     try:
         table = tomllib.loads(content.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        yield NotFound(path, f"is not TOML: {error}")
-        return
+        return f"is not TOML: {error}"
     tool = table.get("tool")
     settings = tool.get("holotype", {}) if isinstance(tool, dict) else {}
     zoos = settings.get("zoos", []) if isinstance(settings, dict) else None
@@ -201,12 +261,8 @@ def _from_pyproject() -> Iterator[ZooSpec | NotFound]:
     else:
         zoos = None
     if zoos is None or not all(isinstance(module, str) for _, module in zoos):
-        yield NotFound(path, '[tool.holotype] zoos is a list such as ["src.model"], or a table name = "module"')
-        return
-    folder = os.path.dirname(path)
-    roots = [folder, os.path.join(folder, "src"), *sys.path]
-    for name, module in zoos:
-        yield named_zoo(module, name, roots, path, "pyproject")
+        return '[tool.holotype] zoos is a list such as ["src.model"], or a table name = "module"'
+    return zoos
 
 
 def _from_environment() -> Iterator[ZooSpec | NotFound]:

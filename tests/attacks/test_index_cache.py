@@ -66,7 +66,9 @@ DAMAGE = {
     "with facts that are no JSON": lambda path: execute(path, "UPDATE files SET facts = '{', stat = ''"),
     "with entries that are no JSON": lambda path: execute(path, "UPDATE entries SET detail = '{'"),
     "with entries lost": lambda path: execute(path, "DELETE FROM entries"),
-    "a leftover journal": lambda path: path.with_name(path.name + "-journal").write_bytes(b"\xd9\xd5\x05\xf9" * 300),
+    "a leftover journal": lambda path: path.with_name(path.name + "-journal").write_bytes(
+        b"\xd9\xd5\x05\xf9" * 300
+    ),
 }
 
 
@@ -119,7 +121,9 @@ def very_long(project, tmp_path):
     return tmp_path / ("x" * 300)
 
 
-@pytest.mark.parametrize("place", [below_a_file, a_folder_in_its_place, a_dangling_link, a_device, not_writable, very_long])
+@pytest.mark.parametrize(
+    "place", [below_a_file, a_folder_in_its_place, a_dangling_link, a_device, not_writable, very_long]
+)
 def test_a_place_where_nothing_can_be_kept(zoo, tmp_path, place):
     home = place(zoo, tmp_path)
     for _ in range(2):
@@ -216,7 +220,9 @@ def test_a_process_that_is_killed_while_it_writes_leaves_no_lie(zoo):
         except Exception:
             process.kill()
         process.communicate()
-        found = zoo.run("import holotype\nresult = [len(holotype.list_models(zoo='src.model')), holotype.registry.cache_problem]")
+        found = zoo.run(
+            "import holotype\nresult = [len(holotype.list_models(zoo='src.model')), holotype.registry.cache_problem]"
+        )
         assert found == [151, None]
         database(zoo).unlink()
 

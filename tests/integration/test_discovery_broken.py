@@ -42,13 +42,29 @@ BROKEN = {
     "bad encoding": (HEAD.encode() + b"x = '\xff\xfe'\n", None, "utf-8"),
     "an unknown encoding": (b"# coding: klingon\n" + HEAD.encode(), None, "klingon"),
     "UTF-16": (HEAD.encode("utf-16"), None, ""),
-    "a package that is not installed": ("import a_package_that_is_not_there.part\n" + HEAD, 1, "a_package_that_is_not_there"),
+    "a package that is not installed": (
+        "import a_package_that_is_not_there.part\n" + HEAD,
+        1,
+        "a_package_that_is_not_there",
+    ),
     "a sibling that is not there": ("import os\nfrom .nowhere import thing\n" + HEAD, 2, ".nowhere"),
     "an upper-case name": (HEAD + '\n@register_model("Upper")\nclass Upper: pass\n', 6, "upper"),
-    "a decorator without a name": (HEAD + "\n@register_model\nclass Bare: pass\n", 6, "@register_model('bare')"),
+    "a decorator without a name": (
+        HEAD + "\n@register_model\nclass Bare: pass\n",
+        6,
+        "@register_model('bare')",
+    ),
     "a bad task": (HEAD + '\n@register_model("x", task="Not A Task")\nclass X: pass\n', 6, "not_a_task"),
-    "an error at import": (HEAD + 'for i in range(2):\n    register_model(f"x{i}")(Bad)\nraise OSError("no luck")\n', 7, "no luck"),
-    "an exit at import": (HEAD + 'for i in range(2):\n    register_model(f"x{i}")(Bad)\nraise SystemExit(3)\n', 7, "SystemExit"),
+    "an error at import": (
+        HEAD + 'for i in range(2):\n    register_model(f"x{i}")(Bad)\nraise OSError("no luck")\n',
+        7,
+        "no luck",
+    ),
+    "an exit at import": (
+        HEAD + 'for i in range(2):\n    register_model(f"x{i}")(Bad)\nraise SystemExit(3)\n',
+        7,
+        "SystemExit",
+    ),
     "a crash at import": (
         HEAD + 'import os\nfor i in range(2):\n    register_model(f"x{i}")(Bad)\n'
         'if "HOLOTYPE_PROBING" in os.environ: os.abort()\nraise ValueError\n',
@@ -73,10 +89,11 @@ def test_a_broken_file_disables_its_own_models(project, case):
     text, line, message = BROKEN[case]
     project.write({"src/model/__init__.py": "", "src/model/good.py": GOOD, "src/model/bad.py": text})
     if case == "UTF-16":
-        code = LOOK.replace('info = holotype.get_model_info("src.model/bad")', "").replace(
-            "info.problem and info.problem.to_dict()", "holotype.list_problems()[0].to_dict()"
-        ).replace("said(lambda: holotype", "(lambda f: ['BrokenModelError', 'bad.py'])(lambda: holotype").replace(
-            'holotype.check_config({"model": "src.model/bad"})', "[1]"
+        code = (
+            LOOK.replace('info = holotype.get_model_info("src.model/bad")', "")
+            .replace("info.problem and info.problem.to_dict()", "holotype.list_problems()[0].to_dict()")
+            .replace("said(lambda: holotype", "(lambda f: ['BrokenModelError', 'bad.py'])(lambda: holotype")
+            .replace('holotype.check_config({"model": "src.model/bad"})', "[1]")
         )
     else:
         code = LOOK
@@ -142,7 +159,13 @@ def test_an_optional_package_may_be_missing_where_the_file_copes(project):
 
 
 @pytest.mark.parametrize(
-    "line", ["from .parts import v1", "from . import parts", "import src.model.parts.v1", "from src.model.parts.v1 import Part"]
+    "line",
+    [
+        "from .parts import v1",
+        "from . import parts",
+        "import src.model.parts.v1",
+        "from src.model.parts.v1 import Part",
+    ],
 )
 def test_a_folder_without_init_is_a_package_too(project, line):
     project.write(
@@ -200,7 +223,12 @@ def test_two_files_that_claim_one_name(project):
     for names, error, problem in (before, after):
         assert names == ["a", "b"]
         assert error[0] == "BrokenModelError"
-        for place in ("src.model.a:First", "src.model.b:Second", "a.py:2" if "a.py:2" in problem else "a.py:3", "b.py:"):
+        for place in (
+            "src.model.a:First",
+            "src.model.b:Second",
+            "a.py:2" if "a.py:2" in problem else "a.py:3",
+            "b.py:",
+        ):
             assert place in problem
             assert place in error[1]
 
@@ -267,11 +295,11 @@ def test_a_package_of_another_place_is_not_mistaken_for_the_zoo(project, other_p
 
 
 @pytest.mark.parametrize("name", ["caf\udce9", "caf\xe9 with spaces", "new\nline"])
-def test_a_project_in_a_folder_of_any_name(tmp_path, name):
-    from conftest import Project
-
-    project = Project(tmp_path / name, tmp_path / "home")
-    project.write({"src/model/__init__.py": "", "src/model/good.py": GOOD, "src/model/bad.py": HEAD + "def ("})
+def test_a_project_in_a_folder_of_any_name(project, tmp_path, name):
+    project = type(project)(tmp_path / name, tmp_path / "home")
+    project.write(
+        {"src/model/__init__.py": "", "src/model/good.py": GOOD, "src/model/bad.py": HEAD + "def ("}
+    )
     for _ in range(2):
         found = project.run(
             "import holotype\nr = holotype.registry\n"
@@ -282,7 +310,9 @@ def test_a_project_in_a_folder_of_any_name(tmp_path, name):
 
 
 def test_links_that_go_in_circles(project):
-    project.write({"src/model/__init__.py": "", "src/model/deep/__init__.py": "", "src/model/deep/good.py": GOOD})
+    project.write(
+        {"src/model/__init__.py": "", "src/model/deep/__init__.py": "", "src/model/deep/good.py": GOOD}
+    )
     (project.root / "src/model/loop").symlink_to(project.root / "src/model")
     (project.root / "src/model/deep/up").symlink_to("..")
     (project.root / "src/model/again").symlink_to("deep")

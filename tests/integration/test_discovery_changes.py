@@ -1,6 +1,5 @@
 """A new file, an edit, a rename, a deletion show at the next look, in the same process and in a new one."""
 
-import os
 import textwrap
 
 import pytest
@@ -190,7 +189,7 @@ def test_a_module_that_becomes_a_package(project):
     assert project.run(NAMES) == ["n1"]
     project.write({"src/model/v1/__init__.py": v1("v1-package")})
     assert project.run(NAMES) == ["v1-package"]
-    os.unlink(project.root / "src/model/v1/__init__.py")
+    (project.root / "src/model/v1/__init__.py").unlink()
     assert project.run(NAMES) == ["n1"]
 
 
@@ -198,7 +197,7 @@ def test_moving_the_whole_project(project, tmp_path):
     project.write({"src/model/__init__.py": "", "src/model/v1.py": v1()})
     assert project.run(NAMES) == ["n1"]
     moved = tmp_path / "moved"
-    os.rename(project.root, moved)
+    project.root.rename(moved)
     found = project.run("import holotype\nresult = holotype.get_model_info('src.model/n1').file", cwd=moved)
     assert found == str(moved / "src/model/v1.py")
 
@@ -255,7 +254,11 @@ def test_a_file_of_the_zoo_that_is_run_as_a_script(project):
 
     for command in (["-m", "src.model.alone"], ["src/model/alone.py"]):
         done = subprocess.run(
-            [sys.executable, *command], cwd=project.root, env=project.environment(), capture_output=True, text=True
+            [sys.executable, *command],
+            cwd=project.root,
+            env=project.environment(),
+            capture_output=True,
+            text=True,
         )
         assert done.stdout == '[["alone"], "Alone"]\n', done.stderr
 
@@ -282,7 +285,13 @@ def test_only_the_module_of_the_model_asked_for_is_imported(project):
     holotype.get_model_class("src.model/c")
     result += [seen(), "torch" in sys.modules]
     """
-    assert project.run(code) == [[], [], ["src.model.a"], ["src.model.a", "src.model.b", "src.model.c"], False]
+    assert project.run(code) == [
+        [],
+        [],
+        ["src.model.a"],
+        ["src.model.a", "src.model.b", "src.model.c"],
+        False,
+    ]
 
 
 def test_five_hundred_files(project):

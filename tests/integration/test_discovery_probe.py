@@ -53,7 +53,8 @@ def marked(project, tmp_path):
         {
             "src/model/__init__.py": MARK,
             "src/model/registry.py": "import holotype\nregistry = holotype.zoo(__package__)\n",
-            "src/model/helper.py": MARK + HEAD
+            "src/model/helper.py": MARK
+            + HEAD
             + 'def add(*names):\n    for name in names:\n        register_model(name)(type("Net", (), {}))\n',
             "src/model/static.py": MARK + HEAD + '@register_model("static")\nclass Static: pass\n',
         }
@@ -79,7 +80,9 @@ def test_only_that_file_is_imported_and_only_in_a_child(marked, case):
     assert "src.model.static child" not in seen
     assert not [line for line in seen if "parent" in line]
     info = found["infos"]["net10"]
-    assert info["file"] == str(marked.root / "src/model" / ("helper.py" if "another file" in case else "running.py"))
+    assert info["file"] == str(
+        marked.root / "src/model" / ("helper.py" if "another file" in case else "running.py")
+    )
     assert info["module"] == "src.model.running" or "another file" in case
     # Cached by content: no new process imports it again.
     marked.marks.write_text("")
@@ -98,7 +101,8 @@ def test_a_change_of_what_it_imports_imports_it_again(marked):
     marked.write(
         {
             "src/model/data.py": "NAMES = ['one']\n",
-            "src/model/running.py": MARK + HEAD
+            "src/model/running.py": MARK
+            + HEAD
             + "from .data import NAMES\nfor n in NAMES:\n    register_model(n)(type('Net', (), {}))\n",
         }
     )
@@ -116,7 +120,8 @@ def test_a_failed_trial_is_remembered_until_something_changes(marked):
     marked.write(
         {
             "src/model/data.py": "raise RuntimeError('not today')\n",
-            "src/model/running.py": MARK + HEAD
+            "src/model/running.py": MARK
+            + HEAD
             + "from .data import NAMES\nfor n in NAMES:\n    register_model(n)(type('Net', (), {}))\n",
         }
     )
@@ -128,7 +133,9 @@ def test_a_failed_trial_is_remembered_until_something_changes(marked):
     assert "not today" in problem["message"]
     assert "src.model.running child" in imports(marked)
     marked.marks.write_text("")
-    assert marked.run(LOOK + "result['again'] = [holotype.list_models() and 0 for _ in range(3)]", **env)["problems"] == [problem]
+    assert marked.run(LOOK + "result['again'] = [holotype.list_models() and 0 for _ in range(3)]", **env)[
+        "problems"
+    ] == [problem]
     assert imports(marked) == []
     marked.write({"src/model/data.py": "NAMES = ['fixed']\n"})
     assert sorted(marked.run(LOOK, **env)["names"]) == ["fixed", "static"]
@@ -156,7 +163,13 @@ def test_a_failed_trial_is_repeated_when_a_package_was_installed(marked, tmp_pat
 def test_a_package_installed_meanwhile_is_seen_at_the_next_look_of_the_same_process(marked, tmp_path):
     site = tmp_path / "extra-packages"
     site.mkdir()
-    marked.write({"src/model/needy.py": "import some_extra_package\n" + HEAD + '@register_model("needy")\nclass N: pass\n'})
+    marked.write(
+        {
+            "src/model/needy.py": "import some_extra_package\n"
+            + HEAD
+            + '@register_model("needy")\nclass N: pass\n'
+        }
+    )
     code = f"""
     import holotype, pathlib, time
     before = [holotype.exists("needy"), len(holotype.list_problems())]
@@ -164,14 +177,19 @@ def test_a_package_installed_meanwhile_is_seen_at_the_next_look_of_the_same_proc
     pathlib.Path({str(site)!r}, "some_extra_package.py").write_text("")
     result = [before, [holotype.list_models(zoo="src.model"), len(holotype.list_problems())]]
     """
-    assert marked.run(code, MARKS=str(marked.marks), PYTHONPATH=str(site)) == [[False, 1], [["needy", "static"], 0]]
+    assert marked.run(code, MARKS=str(marked.marks), PYTHONPATH=str(site)) == [
+        [False, 1],
+        [["needy", "static"], 0],
+    ]
 
 
 def test_a_trial_that_takes_too_long(marked):
     marked.write(
         {
-            "src/model/running.py": HEAD + "import time\nfor n in 'ab':\n    register_model(n)(type('Net', (), {}))\ntime.sleep(60)\n",
-            "src/model/meta.py": HEAD + '@register_model("slow", depth=__import__("time").sleep(60))\nclass Slow: pass\n',
+            "src/model/running.py": HEAD
+            + "import time\nfor n in 'ab':\n    register_model(n)(type('Net', (), {}))\ntime.sleep(60)\n",
+            "src/model/meta.py": HEAD
+            + '@register_model("slow", depth=__import__("time").sleep(60))\nclass Slow: pass\n',
         }
     )
     started = time.monotonic()

@@ -70,14 +70,23 @@ SHAPES = {
                     return Net()
                 '''
         },
-        {"v1": {"kind": "builder", "class_name": "build", "docstring": "Builds it.", "open_parameters": True}},
+        {
+            "v1": {
+                "kind": "builder",
+                "class_name": "build",
+                "docstring": "Builds it.",
+                "open_parameters": True,
+            }
+        },
     ),
     "decorator under another name": (
         {"v1.py": 'from holotype import register_model as reg\n@reg("v1")\nclass One: pass\n'},
         {"v1": {"line": 3}},
     ),
     "attribute of the package": (
-        {"v1.py": 'import holotype as ht\n@ht.register_model("v1", task=ht.Task.OBJECT_DETECTION)\nclass One: pass\n'},
+        {
+            "v1.py": 'import holotype as ht\n@ht.register_model("v1", task=ht.Task.OBJECT_DETECTION)\nclass One: pass\n'
+        },
         {"v1": {"task": "object_detection"}},
     ),
     "attribute of the registry": (
@@ -85,7 +94,9 @@ SHAPES = {
         {"v1": {}},
     ),
     "attribute of the registry under its other name": (
-        {"v1.py": 'from holotype import model_registry as r\nreg = r.register_model\n@reg("v1")\nclass One: pass\n'},
+        {
+            "v1.py": 'from holotype import model_registry as r\nreg = r.register_model\n@reg("v1")\nclass One: pass\n'
+        },
         {"v1": {}},
     ),
     "import of the module by its full name": (
@@ -109,7 +120,9 @@ SHAPES = {
         {"v1": {}, "v2": {}, "v3": {}, "v4": {}},
     ),
     "a first-party zoo's decorator": (
-        {"v1.py": 'from holotype.zoos.proteins import register_model\n@register_model("v1")\nclass One: pass\n'},
+        {
+            "v1.py": 'from holotype.zoos.proteins import register_model\n@register_model("v1")\nclass One: pass\n'
+        },
         {"v1": {"zoo": "src.model"}},
     ),
     "re-exported several times": (
@@ -148,7 +161,9 @@ SHAPES = {
         {"v1": {}},
     ),
     "two decorators on one class": (
-        {"v1.py": 'from .registry import *\n@register_model("big")\n@register_model("small")\nclass One: pass\n'},
+        {
+            "v1.py": 'from .registry import *\n@register_model("big")\n@register_model("small")\nclass One: pass\n'
+        },
         {"small": {"class_name": "One"}, "big": {"class_name": "One"}},
     ),
     "a foreign decorator besides": (
@@ -585,7 +600,11 @@ PARAMETERS = {
     "its own": ("class One:\n    def __init__(self, a, b: int = 2, *, c='x'): pass", ["a", "b", "c"], False),
     "none at all": ("class One: pass", [], False),
     "any": ("class One:\n    def __init__(self, a=1, **kwargs): self.kwargs = kwargs", ["a"], True),
-    "inherited from another file": ("from .base import Base\nclass One(Base): pass", ["width", "depth"], False),
+    "inherited from another file": (
+        "from .base import Base\nclass One(Base): pass",
+        ["width", "depth"],
+        False,
+    ),
     "handed on": (
         "from .base import Base\nclass One(Base):\n"
         "    def __init__(self, heads: int = 8, **kwargs):\n        super().__init__(**kwargs)",
@@ -643,7 +662,11 @@ PARAMETERS = {
         None,
         True,
     ),
-    "of a metaclass": ("import abc\nclass One(metaclass=abc.ABCMeta):\n    def __init__(self, a=1): pass", None, True),
+    "of a metaclass": (
+        "import abc\nclass One(metaclass=abc.ABCMeta):\n    def __init__(self, a=1): pass",
+        None,
+        True,
+    ),
     "defined under an if": (
         "from .base import Base\nclass One(Base):\n    if True:\n        def __init__(self, other=1): pass",
         None,

@@ -49,7 +49,9 @@ def test_a_table_in_pyproject_names_the_zoo(project):
 
 
 def test_the_src_layout(project):
-    project.write({"src/lab/one.py": ONE, "src/lab/__init__.py": ""}, pyproject='[tool.holotype]\nzoos = ["lab"]\n')
+    project.write(
+        {"src/lab/one.py": ONE, "src/lab/__init__.py": ""}, pyproject='[tool.holotype]\nzoos = ["lab"]\n'
+    )
     check(project.run(LOOK), {"lab": ["lab", "pyproject", 1]})
 
 
@@ -87,7 +89,9 @@ def test_entry_points(project, tmp_path):
     (site / "lab" / "models" / "__init__.py").write_text("")
     (site / "lab" / "models" / "one.py").write_text(ONE)
     project.write({}, pyproject=None)
-    look = LOOK.replace('[type(holotype.create_model(n)).__name__ for n in holotype.list_models("*one")]', '["One"]')
+    look = LOOK.replace(
+        '[type(holotype.create_model(n)).__name__ for n in holotype.list_models("*one")]', '["One"]'
+    )
     check(project.run(look, PYTHONPATH=str(site)), {"lab": ["lab.models", "entry point", 1]})
 
 
@@ -126,7 +130,16 @@ def test_a_pyproject_that_cannot_be_understood_is_a_problem_and_no_crash(project
     assert "pyproject.toml" in found["problems"][0]
 
 
-@pytest.mark.parametrize("text", ["", "tool = 3 # holotype\n", "[tool]\n# holotype\n", "[[tool]]\nx = 1 # holotype\n", "[tool.holotype]\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "tool = 3 # holotype\n",
+        "[tool]\n# holotype\n",
+        "[[tool]]\nx = 1 # holotype\n",
+        "[tool.holotype]\n",
+    ],
+)
 def test_a_pyproject_that_names_nothing(project, text):
     project.write({"src/model/one.py": ONE}, pyproject=text)
     check(project.run(LOOK), {}, names=())

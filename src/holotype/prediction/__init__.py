@@ -1,5 +1,6 @@
 """Prediction: files in, answers out. `holotype.prediction.images` classifies photographs."""
 
+from holotype.errors import ImageError
 from holotype.extras import missing_extra
 
 try:
@@ -9,7 +10,6 @@ except ModuleNotFoundError as _error:
 
 from holotype.prediction.images import (
     ClassProbability,
-    ImageError,
     ImagePrediction,
     Preprocessing,
     open_image,
