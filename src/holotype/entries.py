@@ -45,6 +45,7 @@ class Entry:
         network: of weights, the architecture's name.
         network_zoo: of weights, the zoo of their architecture.
         stamp: the state of its file when this process registered it.
+        via: the zoo through whose functions it was registered, if that is not its own.
         obj: the class or function, once this process has it.
         origin: the module whose import registered it.
         problem: why it cannot be used.
@@ -68,6 +69,7 @@ class Entry:
         "sort",
         "stamp",
         "task",
+        "via",
         "zoo",
     )
 
@@ -93,6 +95,7 @@ class Entry:
         self.from_session = True
         self.counted: int | None = None
         self.network_zoo = zoo
+        self.via: str | None = None
         self.stamp: tuple[int, ...] | None = None
 
     def __repr__(self) -> str:
@@ -173,7 +176,9 @@ class Entry:
     def _docstring(self) -> str | None:
         detail = self.detail
         if "doc" not in detail and self.obj is not None:
-            detail["doc"] = self.obj.__dict__.get("__doc__") if isinstance(self.obj, type) else self.obj.__doc__
+            detail["doc"] = (
+                self.obj.__dict__.get("__doc__") if isinstance(self.obj, type) else self.obj.__doc__
+            )
         doc = detail.get("doc")
         if not doc:
             return None
@@ -192,6 +197,7 @@ class Entry:
             "network": self.network,
             "module": self.module,
             "line": self.line,
+            "via": self.via,
             "signature": signature,
             "doc": doc,
         }
@@ -308,15 +314,21 @@ class Catalog:
                 (twice if name in seen else seen).add(name)
         return frozenset(twice)
 
-    def find(self, zoo: str | None, name: str) -> list[Entry]:
-        """Architectures and aliases under a name, usable ones first."""
+    def find(self, zoo: str | None, name: str, *, all_of_them: bool = False) -> list[Entry]:
+        """Architectures and aliases under a name; broken ones only if all of them are, or are asked for."""
         if not self._sorted:
             self._sort_by_name()
         found = self._by_name.get(name, [])
         if zoo is not None:
             found = [entry for entry in found if entry.zoo == zoo]
         usable = [entry for entry in found if entry.problem is None]
-        return usable or found
+        return found if all_of_them else usable or found
+
+    def seen_through(self, zoo: str, entries: list[Entry]) -> list[Entry]:
+        """What is seen through a zoo: what was registered through it, and of its own what that leaves."""
+        added = [entry for entry in entries if entry.via == zoo]
+        taken = {entry.name for entry in added}
+        return [entry for entry in entries if entry.zoo == zoo and entry.name not in taken] + added
 
     def weights_named(self, name: str) -> list[Entry]:
         """Pretrained entries under a name."""
@@ -372,9 +384,9 @@ class Catalog:
                 )
                 entry.problem, entry.from_session = trouble, False
                 tables.setdefault((zoo, "model", name), entry)
-        for kind, name, sort, task, network, module, line, needs, detail in snapshot.rows:
+        for kind, name, sort, task, network, module, line, via, needs, detail in snapshot.rows:
             entry = Entry(kind, name, zoo, task, module, line, detail, network, sort)
-            entry.from_session = False
+            entry.from_session, entry.via = False, via
             key = (zoo, "weights" if kind == "weights" else "model", name)
             missing = self._missing(needs) if needs else None
             other = tables.get(key)

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from holotype.link import Linked, Source
 
     T = TypeVar("T")
-    # kind, name, sort key, task, network, module, line, needs, detail (JSON, read when somebody asks for it)
-    Row = tuple[str, str, str, str | None, str | None, str, int | None, str, str]
+    # kind, name, sort key, task, network, module, line, via, needs, and detail: JSON, read when it is needed
+    Row = tuple[str, str, str, str | None, str | None, str, int | None, str | None, str, str]
 
-SCHEMA = 4  # raise it whenever `scan` or `link` write anything else: an older cache is then begun anew
+SCHEMA = 5  # raise it whenever `scan` or `link` write anything else: an older cache is then begun anew
 ENVIRONMENT = "*environment*"  # stands among a zoo's outside modules if a trial import failed
 TABLES = ("sizes.toml", "pretrained.toml")
 _CREATE = """
@@ -36,7 +36,7 @@ CREATE TABLE zoos (key TEXT PRIMARY KEY, generation INTEGER, stamp TEXT, modules
 CREATE TABLE files (zoo TEXT, module TEXT, path TEXT, stat TEXT, digest TEXT, facts TEXT, deps TEXT,
                     failed TEXT, PRIMARY KEY (zoo, module)) WITHOUT ROWID;
 CREATE TABLE entries (zoo TEXT, module TEXT, kind TEXT, name TEXT, sort TEXT, task TEXT, network TEXT,
-                      line INTEGER, needs TEXT, detail TEXT);
+                      line INTEGER, via TEXT, needs TEXT, detail TEXT);
 CREATE INDEX entries_by_file ON entries (zoo, module);
 CREATE TABLE problems (zoo TEXT, module TEXT, path TEXT, line INTEGER, message TEXT, names TEXT);
 CREATE INDEX problems_by_file ON problems (zoo, module);
@@ -277,7 +277,7 @@ def _load(
 ) -> Snapshot:
     key = _key(spec)
     rows = db.execute(
-        "SELECT kind, name, sort, task, network, module, line, needs, detail FROM entries WHERE zoo = ?",
+        "SELECT kind, name, sort, task, network, module, line, via, needs, detail FROM entries WHERE zoo = ?",
         (key,),
     )
     snags = db.execute("SELECT module, path, line, message, names FROM problems WHERE zoo = ?", (key,))
@@ -641,7 +641,7 @@ class _Update:
 
         path = self.files[module].path
         self.db.executemany(
-            "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     self.key,
@@ -652,6 +652,7 @@ class _Update:
                     entry.get("task"),
                     entry.get("network"),
                     entry.get("line"),
+                    entry.get("via"),
                     result.needs,
                     json.dumps(entry, separators=(",", ":")),
                 )

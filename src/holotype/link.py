@@ -114,6 +114,7 @@ class Linker:
                 elif kind:
                     try:
                         entries.append(self._entry(source, kind, call))
+                        entries[-1]["via"] = self._view(source, call["func"])
                     except (NotLiteral, _Symbol):
                         running = True
                     except HolotypeError as error:
@@ -182,6 +183,14 @@ class Linker:
         elif kind == "unknown" and symbol.rpartition(".")[2] in REGISTERING:
             return "inside"  # whose it is, only running can tell
         return None
+
+    def _view(self, source: Source, symbol: str) -> str | None:
+        """The first-party zoo whose decorator a symbol is, if `source` is not part of that zoo."""
+        kind, *what = self._resolve(source, symbol)
+        parts = what[0].split(".") if kind == "foreign" else []
+        if parts[:2] != ["holotype", "zoos"] or f"{source.module}.".startswith(f"holotype.zoos.{parts[2]}."):
+            return None
+        return str(parts[2])
 
     def _resolve(
         self, source: Source, symbol: str, seen: frozenset[tuple[str, str]] = frozenset()

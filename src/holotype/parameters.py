@@ -294,7 +294,9 @@ def to_facts(target: Any) -> dict[str, Any] | None:
         params.append([parameter.name, annotation, source, literal, kind])
     if isinstance(target, type):
         owner = next(cls for cls in target.__mro__ if "__init__" in vars(cls))
-        if owner is object or owner is _torch_module(target):  # the latter takes *args, **kwargs, and wants none
+        if owner is object or owner is _torch_module(
+            target
+        ):  # the latter takes *args, **kwargs, and wants none
             return {"params": [], "open": False}
     return {"params": params, "open": is_open}
 

@@ -257,6 +257,7 @@ class _Surface:
             },
         )
         entry.obj = target
+        entry.via = self._scope if self._scope != zoo else None
         entry.origin = _importing(module)
         entry.stamp = file_stamp(entry.detail["path"])
         return entry
@@ -356,13 +357,13 @@ class _Surface:
     def get_available_models(self) -> list[str]:
         """The names of architectures in the order in which they were registered.
 
-        Of a zoo: all of its own. Of the default registry: those of the protein zoo, then whatever the
+        Of a zoo: its own, and what was registered through it. Of the default registry: those of the protein zoo, then whatever the
         project and the session registered.
         """
         catalog = self._registry._look()
         entries = catalog.models
         if self._scope is not None:
-            entries = [entry for entry in entries if entry.zoo == self._scope]
+            entries = catalog.seen_through(self._scope, entries)
         elif self._registry.discovers:
             entries = [entry for entry in entries if entry.zoo not in FIRST_PARTY or entry.zoo == "proteins"]
         return self._names(catalog, entries, "registered")
@@ -437,7 +438,9 @@ class _Surface:
         from holotype.tasks import Task
 
         catalog = self._registry._look()
-        mine = [e for e in [*catalog.models, *catalog.weights] if self._scope in (None, e.zoo)]
+        mine = [*catalog.models, *catalog.weights]
+        if self._scope is not None:
+            mine = catalog.seen_through(self._scope, mine)
         builtin = [str(task) for task in Task]
         if self._scope is not None:
             builtin = [task for task in builtin if any(entry.task == task for entry in mine)]
@@ -579,9 +582,10 @@ class _Surface:
             zoo = zoo.lower()
             if self._scope not in (None, zoo):
                 return []
-        zoo = zoo or self._scope
         if zoo is not None:
             entries = [entry for entry in entries if entry.zoo == zoo]
+        elif self._scope is not None:
+            entries = catalog.seen_through(self._scope, entries)
         if task is not None:
             wanted = str(task).lower()
             if not any(entry.task == wanted for entry in entries):
@@ -615,7 +619,14 @@ class _Surface:
     def _names(
         self, catalog: Catalog, entries: list[Entry], order: str, *, weights: bool = False
     ) -> list[str]:
-        if order == "registered":
+        if order == "registered" and self._scope is not None:
+            # What was registered through a zoo stands where the model does whose name it has.
+            every = catalog.weights if weights else catalog.models
+            own = {entry.name: entry for entry in every if entry.zoo == self._scope}
+            entries = sorted(
+                entries, key=lambda e: catalog.registration_key(own[e.name] if e.name in own else e)
+            )
+        elif order == "registered":
             entries = sorted(entries, key=catalog.registration_key)
         else:
             entries = sorted(entries, key=lambda entry: (entry.sort, entry.zoo))
@@ -639,17 +650,17 @@ class _Surface:
         if not isinstance(name, str):
             raise UnknownModelError(f"the name of a model is text, not {name!r}.", given=name)
         zoo, short = split_qualified(name)
-        if zoo is not None and self._scope not in (None, zoo):
+        stale = catalog is None
+        catalog = catalog or self._registry._known()
+        candidates = self._candidates(catalog, zoo, short)
+        if stale and (len(candidates) != 1 or candidates[0].problem is not None):
+            catalog = self._registry._look()
+            candidates = self._candidates(catalog, zoo, short)
+        if not candidates and zoo is not None and self._scope not in (None, zoo):
             raise UnknownModelError(
                 f"{name!r} is not in zoo {self._scope!r}.", given=name, hint=f"It may be in {zoo!r}."
             )
         zoo = zoo or self._scope
-        stale = catalog is None
-        catalog = catalog or self._registry._known()
-        candidates = catalog.find(zoo, short)
-        if stale and (len(candidates) != 1 or candidates[0].problem is not None):
-            catalog = self._registry._look()
-            candidates = catalog.find(zoo, short)
         if len(candidates) > 1:
             qualified = [f"{entry.zoo}/{entry.name}" for entry in candidates]
             raise AmbiguousNameError(
@@ -668,6 +679,14 @@ class _Surface:
                 f"{name!r} cannot be used: {entry.problem}", given=name, hint=f"See holotype info {name}"
             )
         raise self._unknown(name, zoo, catalog)
+
+    def _candidates(self, catalog: Catalog, zoo: str | None, short: str) -> list[Entry]:
+        if self._scope is None:
+            return catalog.find(zoo, short)
+        if zoo is not None:
+            found = catalog.find(zoo, short)
+            return [entry for entry in found if self._scope in (entry.zoo, entry.via)]
+        return catalog.seen_through(self._scope, catalog.find(None, short, all_of_them=True))
 
     def _unknown(self, name: str, zoo: str | None, catalog: Catalog) -> UnknownNameError:
         if zoo is not None:
@@ -693,10 +712,10 @@ class _Surface:
         if not isinstance(name, str):
             raise UnknownPretrainedError(f"the name of an entry is text, not {name!r}.", given=name)
         zoo, short = split_qualified(name)
+        found = [entry for entry in catalog.weights_named(short) if zoo in (None, entry.zoo)]
+        if self._scope is not None:
+            found = catalog.seen_through(self._scope, found)
         zoo = zoo or self._scope
-        found = [
-            e for e in catalog.weights_named(short) if zoo in (None, e.zoo) and self._scope in (None, e.zoo)
-        ]
         if len(found) == 1:
             return found[0]
         if found:
@@ -841,11 +860,18 @@ class Registry(_Surface):
             return self._specs
 
     def _zoo_of(self, module: str, scope: str | None) -> str:
-        """A registration belongs to the zoo that its module is part of; else to the view it came through."""
-        for spec in self._zoo_specs():
+        """A registration belongs to the zoo that its module is part of, or else to its own package.
+
+        What a session types in belongs to the view it came through, and so does everything that comes through a
+        view of a zoo that has no files.
+        """
+        specs = self._zoo_specs()
+        for spec in specs:
             if spec.holds(module):
                 return spec.name
-        return scope or zoo_for_module(module, SESSION)
+        if scope is not None and all(spec.name != scope for spec in specs):
+            return scope
+        return zoo_for_module(module, scope or SESSION)
 
     def _module_of(self, file: str) -> str | None:
         """The module that a file of a zoo is."""

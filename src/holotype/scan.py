@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _GUESS = re.compile(r"""register_model\(\s*(?:name\s*=\s*)?["']([^"'\n]+)["']""")
 
+
 def scan(source: bytes) -> Facts:
     """The facts of one file.
 
