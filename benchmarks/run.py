@@ -39,7 +39,7 @@ class Figure:
     def run(self, command: list[str], env: dict[str, str], cwd: str | None = None) -> None:
         """Run once and note what it took."""
         null = os.open(os.devnull, os.O_WRONLY)
-        here = os.getcwd()
+        here = Path.cwd()
         started = time.perf_counter()
         try:
             os.chdir(cwd or here)
@@ -172,7 +172,7 @@ def model_file(number: int, note: str = "") -> str:
         from .base import Base
 
 
-        @register_model("m{number}", description="Model number {number}", features=["a", "b"], complexity="low")
+        @register_model("m{number}", description="Model number {number}", features=["a"], complexity="low")
         class Model{number}(Base):
             """A model among many."""
 

@@ -145,7 +145,7 @@ class Entry:
         return dict(decode(self.detail["config"]))
 
     def parameters(self) -> tuple[tuple[Parameter, ...] | None, bool]:
-        """The constructor's parameters, with a config's values as defaults; and whether it takes any keyword."""
+        """The constructor's parameters, a config's values as defaults; and whether it takes any keyword."""
         from holotype.parameters import from_facts
 
         parameters, is_open = from_facts(self._signature())

@@ -313,9 +313,10 @@ def _walk(spec: ZooSpec) -> Iterator[tuple[str, _File]]:
     now = time.time_ns()
     if not spec.is_package:
         try:
-            yield spec.module, _File(spec.path, False, *_stat_text(os.stat(spec.path), now))
+            stat = os.stat(spec.path)
         except OSError:
-            pass
+            return
+        yield spec.module, _File(spec.path, False, *_stat_text(stat, now))
         return
     seen: set[tuple[int, int]] = set()
     folders = [(spec.path, spec.module)]

@@ -1,7 +1,7 @@
 """A zoo's facts, read when its wheel is built, so that the first look at an installed zoo parses nothing.
 
-The file `_facts.json` in a zoo's folder holds the facts of each of its files by the sha256 of their content. A
-file that has changed since is not found in it, and is read. A build writes it with
+The file `_facts.json` in a zoo's folder holds the facts of each of its files by the sha256 of their content.
+A file that has changed since is not found in it, and is read. A build writes it with
 
     python -m holotype.prebuilt src/mylab/models
 """

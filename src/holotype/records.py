@@ -271,7 +271,7 @@ class WeightsFile(_Record):
             )
 
     def size_fits(self, size_bytes: int) -> bool:
-        """Does a file of this size agree with what was published? (0.1 MiB of rounding allowed.)"""
+        """Does a file of this size agree with what was published, allowing for 0.1 MiB of rounding?"""
         if self.size_bytes is not None:
             return size_bytes == self.size_bytes
         if self.file_size is not None:

@@ -181,8 +181,8 @@ class _Surface:
             import warnings
 
             warnings.warn(
-                f"the pretrained entry {name!r} has no sha256 for {', '.join(unverifiable)}: it is listed, and "
-                "loading it from elsewhere will be refused until there is one",
+                f"the pretrained entry {name!r} has no sha256 for {', '.join(unverifiable)}: it is listed, "
+                "and loading it from elsewhere will be refused until there is one",
                 stacklevel=2,
             )
         from holotype.frozen import freeze
@@ -357,8 +357,8 @@ class _Surface:
     def get_available_models(self) -> list[str]:
         """The names of architectures in the order in which they were registered.
 
-        Of a zoo: its own, and what was registered through it. Of the default registry: those of the protein zoo, then whatever the
-        project and the session registered.
+        Of a zoo: its own, and what was registered through it. Of the default registry: those of the
+        protein zoo, then whatever the project and the session registered.
         """
         catalog = self._registry._look()
         entries = catalog.models
@@ -624,7 +624,8 @@ class _Surface:
             every = catalog.weights if weights else catalog.models
             own = {entry.name: entry for entry in every if entry.zoo == self._scope}
             entries = sorted(
-                entries, key=lambda e: catalog.registration_key(own[e.name] if e.name in own else e)
+                entries,
+                key=lambda e: catalog.registration_key(own[e.name] if e.name in own else e),  # noqa: SIM401
             )
         elif order == "registered":
             entries = sorted(entries, key=catalog.registration_key)
@@ -862,8 +863,8 @@ class Registry(_Surface):
     def _zoo_of(self, module: str, scope: str | None) -> str:
         """A registration belongs to the zoo that its module is part of, or else to its own package.
 
-        What a session types in belongs to the view it came through, and so does everything that comes through a
-        view of a zoo that has no files.
+        What a session types in belongs to the view it came through, and so does everything that comes
+        through a view of a zoo that has no files.
         """
         specs = self._zoo_specs()
         for spec in specs:

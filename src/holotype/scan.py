@@ -394,7 +394,7 @@ class _Scanner:
     def symbol(self, node: ast.expr) -> str | None:
         match node:
             case ast.Name(id=name):
-                return self.names[name] if name in self.names else f"?{name}"
+                return self.names.get(name, f"?{name}")
             case ast.Attribute(value=value, attr=attr):
                 base = self.symbol(value)
                 return f"{base}.{attr}" if base else None

@@ -159,7 +159,10 @@ def test_names_alone_are_one_a_line() -> None:
 
 def test_a_closed_pipe_is_no_error() -> None:
     done = subprocess.run(
-        f"{' '.join(HOLOTYPE)} list --json | head -1", shell=True, capture_output=True, text=True, check=False
+        ["bash", "-c", f"{' '.join(HOLOTYPE)} list --json | head -1"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stderr == ""
 

@@ -96,7 +96,8 @@ def _problems(arguments: argparse.Namespace) -> int:
             print(coloured(f"    disables: {', '.join(map(plain, problem.names))}", DIM))
     if registry.cache_problem:
         print(
-            f"the index cannot be kept, so each command reads every file again:\n    {registry.cache_problem}",
+            "the index cannot be kept, so each command reads every file again:\n"
+            f"    {registry.cache_problem}",
             file=sys.stderr,
         )
     if not problems:
