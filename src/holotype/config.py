@@ -20,12 +20,12 @@ from holotype.errors import ConfigError, ParameterError, RegistryError
 from holotype.names import nearest
 
 if TYPE_CHECKING:
-    from holotype.registries import _Surface
+    from holotype.surface import Surface
 
 _HOW = 'a config holds {"model": {"name": …, "params": {…}}}'
 
 
-def problems_of(surface: _Surface, config: Mapping[str, Any] | str | os.PathLike[str]) -> list[str]:
+def problems_of(surface: Surface, config: Mapping[str, Any] | str | os.PathLike[str]) -> list[str]:
     """Every problem of a config; an empty list if a network can be built from it."""
     try:
         mapping = read(config)
@@ -51,7 +51,7 @@ def problems_of(surface: _Surface, config: Mapping[str, Any] | str | os.PathLike
 
 
 def read_model(
-    surface: _Surface, config: Mapping[str, Any] | str | os.PathLike[str]
+    surface: Surface, config: Mapping[str, Any] | str | os.PathLike[str]
 ) -> tuple[str, dict[str, Any]]:
     """The model's name and parameters.
 

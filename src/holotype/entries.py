@@ -11,8 +11,8 @@ TYPE_CHECKING = False  # as `typing` has it, without importing it: every command
 if TYPE_CHECKING:
     from typing import Any
 
-    from holotype.index import Snapshot
     from holotype.records import ModelInfo, Parameter, PretrainedMetadata
+    from holotype.snapshot import Snapshot
     from holotype.zoo_finder import NotFound, ZooSpec
 
 

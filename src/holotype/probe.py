@@ -12,9 +12,8 @@ import subprocess
 import sys
 from typing import Any
 
-from holotype.zoo_finder import ZooSpec
+from holotype.zoo_finder import PROBING, ZooSpec
 
-PROBING = "HOLOTYPE_PROBING"
 _CHILD = (
     "import json, sys\n"
     "task = json.load(sys.stdin)\n"

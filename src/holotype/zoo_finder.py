@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 
 FIRST_PARTY = ("proteins", "vision")
+SESSION = "session"  # the zoo of what is typed in
+PROBING = "HOLOTYPE_PROBING"  # set in the child process of `holotype.probe`
 ENTRY_POINT_GROUP = "holotype.zoos"
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -74,6 +76,11 @@ class NotFound:
 
     def __init__(self, where: str, message: str) -> None:
         self.where, self.message = where, message
+
+
+def is_probing() -> bool:
+    """Is this the child process that imports one module to see what it registers?"""
+    return PROBING in os.environ
 
 
 def find_zoos(
