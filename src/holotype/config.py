@@ -16,8 +16,9 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from holotype.errors import ConfigError, ParameterError, RegistryError
+from holotype.errors import ConfigError, RegistryError
 from holotype.names import nearest
+from holotype.parameters import problems_with, shown
 
 if TYPE_CHECKING:
     from holotype.surface import Surface
@@ -41,8 +42,6 @@ def problems_of(surface: Surface, config: Mapping[str, Any] | str | os.PathLike[
     if info.problem is not None:
         return [*problems, f"model.name: {name!r} cannot be used: {info.problem}"]
     if info.parameters is not None:
-        from holotype.parameters import problems_with
-
         found = problems_with(
             {**info.config, **params}, info.parameters, open_parameters=info.open_parameters
         )
@@ -53,28 +52,19 @@ def problems_of(surface: Surface, config: Mapping[str, Any] | str | os.PathLike[
 def read_model(
     surface: Surface, config: Mapping[str, Any] | str | os.PathLike[str]
 ) -> tuple[str, dict[str, Any]]:
-    """The model's name and parameters.
+    """The model's name and parameters. Building it tells whether they fit.
 
     Raises:
-        ConfigError: it lists every problem.
-        RegistryError: the name cannot be looked up.
-        ParameterError: only the parameters do not fit.
+        ConfigError: this is no config; it lists every problem, those of the parameters too.
     """
     mapping = read(config)
     name, params, problems = _model_of(mapping)
     if problems or name is None:
-        raise _error(config, problems)
-    try:
-        surface.get_model_info(name)
-    except ParameterError as error:
-        raise _error(config, list(error.problems)) from error
+        problems = problems_of(surface, mapping)
+        what = "the config" if isinstance(config, Mapping) else str(config)
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        raise ConfigError(f"{what} cannot be used:\n{lines}", problems=problems, given=config)
     return name, params
-
-
-def _error(config: object, problems: list[str]) -> ConfigError:
-    what = "the config" if isinstance(config, Mapping) else str(config)
-    lines = "\n".join(f"  - {problem}" for problem in problems)
-    return ConfigError(f"{what} cannot be used:\n{lines}", problems=problems, given=config)
 
 
 def _model_of(mapping: Mapping[str, Any]) -> tuple[str | None, dict[str, Any], list[str]]:
@@ -86,7 +76,7 @@ def _model_of(mapping: Mapping[str, Any]) -> tuple[str | None, dict[str, Any], l
     if isinstance(model, str):
         model = {"name": model}
     if not isinstance(model, Mapping):
-        return None, {}, [f"model: expected a mapping, got {model!r}; {_HOW}"]
+        return None, {}, [f"model: expected a mapping, got {shown(model)}; {_HOW}"]
     problems = []
     for key in model:
         if key not in ("name", "params"):
@@ -97,17 +87,17 @@ def _model_of(mapping: Mapping[str, Any]) -> tuple[str | None, dict[str, Any], l
     if name is None:
         problems.append("model.name: missing")
     elif not isinstance(name, str):
-        problems.append(f"model.name: expected text, got {name!r} ({type(name).__name__})")
+        problems.append(f"model.name: expected text, got {shown(name)} ({type(name).__name__})")
         name = None
     params = model.get("params")
     if params is None:
         params = {}
     if not isinstance(params, Mapping):
-        problems.append(f"model.params: expected a mapping, got {params!r} ({type(params).__name__})")
+        problems.append(f"model.params: expected a mapping, got {shown(params)} ({type(params).__name__})")
         params = {}
     for key in params:
         if not isinstance(key, str):
-            problems.append(f"model.params: the key {key!r} is not text")
+            problems.append(f"model.params: the key {shown(key)} is not text")
     return name, {key: value for key, value in params.items() if isinstance(key, str)}, problems
 
 
@@ -120,7 +110,7 @@ def read(config: Mapping[str, Any] | str | os.PathLike[str]) -> Mapping[str, Any
     if isinstance(config, Mapping):
         return config
     if not isinstance(config, (str, os.PathLike)):
-        raise ConfigError(f"a config is a mapping or a path, not {config!r}.", given=config)
+        raise ConfigError(f"a config is a mapping or a path, not {shown(config)}.", given=config)
     import json
     from pathlib import Path
 
@@ -132,17 +122,19 @@ def read(config: Mapping[str, Any] | str | os.PathLike[str]) -> Mapping[str, Any
         if is_json:
             content = _read_json(text)
         else:
-            content = yaml.load(text, Loader=_loader())  # noqa: S506 - derives from SafeLoader
+            content = read_yaml(text)
     except FileNotFoundError:
         raise ConfigError(f"there is no file {os.fspath(config)!r}.", given=config) from None
     except json.JSONDecodeError as error:
         raise ConfigError(f"{os.fspath(config)} is not JSON: {error}", given=config) from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{os.fspath(config)} cannot be read: {error}", given=config) from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise ConfigError(f"{os.fspath(config)} is not YAML: {error}", given=config) from error
+    except RecursionError as error:
+        raise ConfigError(f"{os.fspath(config)} is nested too deeply.", given=config) from error
     if not isinstance(content, Mapping):
-        raise ConfigError(f"{os.fspath(config)} holds {content!r:.60}; {_HOW}.", given=config)
+        raise ConfigError(f"{os.fspath(config)} holds {shown(content)}; {_HOW}.", given=config)
     return content
 
 
@@ -161,11 +153,38 @@ def _read_json(text: str) -> Any:
     return json.loads(text, object_pairs_hook=unique)
 
 
+def read_yaml(text: str) -> Any:
+    """What a YAML text holds.
+
+    Raises:
+        YAMLError: it is not YAML, gives a key twice, or holds a value that is none (``2020-99-99``).
+    """
+    import yaml
+
+    try:
+        return yaml.load(text, Loader=_loader())  # noqa: S506 - derives from SafeLoader
+    except RecursionError as error:
+        raise yaml.YAMLError("it is nested too deeply") from error
+    # PyYAML lets through what Python raises for !!bool maybe, !!int '', !!timestamp soon and 2020-99-99.
+    except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
+        raise yaml.YAMLError(f"a value in it cannot be read: {error}") from error
+
+
 def _loader() -> type[Any]:
     import yaml
 
     class Loader(yaml.SafeLoader):
         """SafeLoader that refuses a key given twice instead of keeping the last."""
+
+        def flatten_mapping(self, node: Any) -> None:
+            """Keep each merged key once: a few nested ``<<: [*a, *a, …]`` stand for gigabytes."""
+            own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+            super().flatten_mapping(node)
+            merged = node.value[: len(node.value) - len(own)]
+            last = {_identity(key): (key, value) for key, value in merged}
+            for key in own:
+                last.pop(_identity(key), None)
+            node.value[: len(merged)] = last.values()
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             seen: dict[Any, Any] = {}
@@ -182,3 +201,7 @@ def _loader() -> type[Any]:
             return super().construct_mapping(node, deep)
 
     return Loader
+
+
+def _identity(key_node: Any) -> object:
+    return (key_node.tag, key_node.value) if isinstance(key_node.value, str) else id(key_node)

@@ -265,7 +265,9 @@ class Catalog:
         self, specs: list[ZooSpec], snapshots: list[Snapshot], live: list[Entry], lost: list[NotFound]
     ) -> None:
         self.specs = specs
+        self._snapshots, self._lost = snapshots, lost
         self.problems: list[Trouble] = [Trouble("-", one.message, one.where, None, ()) for one in lost]
+        self._zoo_order = {spec.name: at for at, spec in enumerate(specs)}
         self._orders: dict[str, dict[str, int]] = {}
         self._live_order = {id(entry): at for at, entry in enumerate(live)}
         self._available: dict[str, bool] = {}
@@ -279,7 +281,7 @@ class Catalog:
         self._aliases: dict[tuple[str, str], list[str]] = {}
         aliases: list[Entry] = []
         for entry in tables.values():
-            if entry.kind == "weights":
+            if entry.kind == "weights" and entry.problem is None:
                 self.weights.append(entry)
             elif entry.problem is not None:
                 continue
@@ -297,6 +299,10 @@ class Catalog:
             given = entry.detail["network"] if entry.from_session else entry.network
             entry.network_zoo, entry.network = self._home_of(entry.zoo, str(given))
 
+    def joined_with(self, live: list[Entry]) -> Catalog:
+        """The same files, with what this process has registered since."""
+        return Catalog(self.specs, self._snapshots, live, self._lost)
+
     def _sort_by_name(self) -> None:
         models: dict[str, list[Entry]] = {}
         weights: dict[str, list[Entry]] = {}
@@ -309,20 +315,19 @@ class Catalog:
         """The names that several zoos have."""
         seen: set[str] = set()
         twice: set[str] = set()
-        for (_, table, name), entry in self._tables.items():
-            if (table == "weights") == weights and entry.problem is None:
+        for _, table, name in self._tables:
+            if (table == "weights") == weights:
                 (twice if name in seen else seen).add(name)
         return frozenset(twice)
 
-    def find(self, zoo: str | None, name: str, *, all_of_them: bool = False) -> list[Entry]:
-        """Architectures and aliases under a name; broken ones only if all of them are, or are asked for."""
+    def find(self, zoo: str | None, name: str) -> list[Entry]:
+        """Architectures and aliases under a name; broken ones too, or another would take their place."""
         if not self._sorted:
             self._sort_by_name()
         found = self._by_name.get(name, [])
         if zoo is not None:
             found = [entry for entry in found if entry.zoo == zoo]
-        usable = [entry for entry in found if entry.problem is None]
-        return found if all_of_them else usable or found
+        return found
 
     def seen_through(self, zoo: str, entries: list[Entry]) -> list[Entry]:
         """What is seen through a zoo: what was registered through it, and of its own what that leaves."""
@@ -363,7 +368,7 @@ class Catalog:
         Files of a zoo come in the order in which its ``__init__`` imports them, then by name; what a session
         registered comes last.
         """
-        zoos = {spec.name: at for at, spec in enumerate(self.specs)}
+        zoos = self._zoo_order
         if entry.from_session:
             return (zoos.get(entry.zoo, len(zoos)), 1, self._live_order.get(id(entry), 0))
         order = self._orders.get(entry.zoo, {})
@@ -390,7 +395,7 @@ class Catalog:
             key = (zoo, "weights" if kind == "weights" else "model", name)
             missing = self._missing(needs) if needs else None
             other = tables.get(key)
-            if other is not None and other.problem is None:
+            if other is not None and (other.problem is None or other.detail.get("kind") != "broken"):
                 entry = self._one_of(other, entry)
             elif other is not None and other.detail.get("kind") == "broken" and other.module == module:
                 entry.problem = other.problem  # its own file could be read, and cannot be imported
@@ -404,6 +409,8 @@ class Catalog:
     def _one_of(self, one: Entry, other: Entry) -> Entry:
         """Two files of one zoo claim a name: the one that says `replace`, or neither."""
         first, second = sorted((one, other), key=self.registration_key)
+        if first.problem is not None and second.problem is None:
+            second.problem, first.problem = first.problem, None  # a third one: the problem goes on
         key = (first.zoo, "weights" if first.kind == "weights" else "model", first.name)
         rivals = self._rivals.setdefault(key, [])
         for one, other in ((second, first), (first, second)):

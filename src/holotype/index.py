@@ -40,6 +40,7 @@ class Index:
         self._db: sqlite3.Connection | None = None
         self._held = 0
         self.cache_problem: str | None = None
+        self.remembers_only = False
 
     def __enter__(self) -> Self:
         """Hold one connection for several looks. It does not outlive them: a process may fork between."""
@@ -53,6 +54,8 @@ class Index:
 
     def look(self, spec: ZooSpec) -> Snapshot:
         """The zoo as it is now."""
+        if self.remembers_only and spec.found_by != "first-party":
+            return self._with_database(lambda db: self._recall(db, spec))
         files = dict(walk(spec))
         known = self._snapshots.get(spec)
         if known is not None and known.stamp == stamp_of(files, self._outside(spec, known.outside)):
@@ -65,18 +68,36 @@ class Index:
         """The zoo as it was at the last look."""
         return self._snapshots.get(spec) or self.look(spec)
 
-    def count(self, key: str) -> int | None:
-        """A parameter count that was remembered."""
-        row = self._with_database(
-            lambda db: db.execute("SELECT params FROM counts WHERE key = ?", (key,)).fetchone()
-        )
-        return None if row is None else int(row[0])
+    def forget(self, specs: list[ZooSpec]) -> None:
+        """Read these zoos anew at the next look."""
+        self._snapshots.clear()
 
-    def remember_count(self, key: str, params: int) -> None:
-        """Remember a parameter count."""
-        self._with_database(
-            lambda db: db.execute("INSERT OR REPLACE INTO counts VALUES (?, ?)", (key, params))
-        )
+        def delete(db: sqlite3.Connection) -> None:
+            for spec in specs:
+                for table in ("files", "entries", "problems"):
+                    db.execute(f"DELETE FROM {table} WHERE zoo = ?", (key_of(spec),))  # noqa: S608 - our names
+                db.execute("DELETE FROM zoos WHERE key = ?", (key_of(spec),))
+
+        self._with_database(delete)
+
+    def counts(self, spec: ZooSpec) -> dict[str, int]:
+        """The parameter counts that were remembered for a zoo as it was at the last look."""
+        snapshot = self.known(spec)
+        if snapshot.counts is None:
+            key = (key_of(spec), snapshot.digest())
+            rows = self._with_database(
+                lambda db: db.execute(
+                    "SELECT name, params FROM counts WHERE zoo = ? AND stamp = ?", key
+                ).fetchall()
+            )
+            snapshot.counts = dict(rows)
+        return snapshot.counts
+
+    def remember_count(self, spec: ZooSpec, name: str, params: int) -> None:
+        """Remember a parameter count, until the zoo changes."""
+        self.counts(spec)[name] = params
+        row = (key_of(spec), name, self.known(spec).digest(), params)
+        self._with_database(lambda db: db.execute("INSERT OR REPLACE INTO counts VALUES (?, ?, ?, ?)", row))
 
     # -- the database ----------------------------------------------------------------------------
 
@@ -129,13 +150,10 @@ class Index:
         """A damaged cache is derived data: start over. One that cannot be written: work without."""
         import sqlite3
 
-        damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
-        damaged = (
-            damaged
-            or "malformed" in str(error)
-            or "no such table" in str(error)
-            or "no such column" in str(error)
-        )
+        fine = (sqlite3.OperationalError, sqlite3.ProgrammingError)
+        damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, fine)
+        # SQLite has one code for all of these.
+        damaged = damaged or any(word in str(error) for word in ("malformed", "no such", "has no column"))
         if damaged and discard:
             try:
                 os.unlink(_path())
@@ -167,12 +185,19 @@ class Index:
 
         return Update(db, spec, files, self._probe, generation=0 if row is None else int(row[0])).run()
 
+    def _recall(self, db: sqlite3.Connection, spec: ZooSpec) -> Snapshot:
+        query = "SELECT stamp, modules, outside FROM zoos WHERE key = ?"
+        row = db.execute(query, (key_of(spec),)).fetchone()
+        if row is None:
+            return Snapshot(spec, "", [], [], [], [])
+        return load(db, spec, row[0], row[1].split(), row[2].split())
+
     def _outside(self, spec: ZooSpec, modules: list[str]) -> dict[str, File]:
         return {module: outside_file(spec, module) for module in modules}
 
 
 def _path() -> str:
-    return os.path.join(cache_home(), "index.sqlite")
+    return os.path.join(cache_home(), f"index-{SCHEMA}.sqlite")
 
 
 def _open(path: str) -> sqlite3.Connection:
@@ -185,7 +210,7 @@ def _open(path: str) -> sqlite3.Connection:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version != SCHEMA:
             if version:
-                raise sqlite3.DatabaseError(f"no such table: the index has layout {version}, not {SCHEMA}")
+                raise sqlite3.DatabaseError(f"this file has layout {version}, not {SCHEMA}")
             db.execute("BEGIN IMMEDIATE")
             if db.execute("PRAGMA user_version").fetchone()[0] == 0:
                 for statement in CREATE.split(";"):

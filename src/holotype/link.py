@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import sys
 
-from holotype.errors import HolotypeError
-from holotype.names import check_name, is_name
+from holotype.errors import HolotypeError, MetadataError
+from holotype.names import check_name, is_name, nearest
 from holotype.scan import NotLiteral, decode, encode_value
 from holotype.zoo_finder import is_other_module
 
@@ -33,6 +33,12 @@ _NO_CONSTRUCTOR = frozenset(
 _MODULE = frozenset({"torch.nn.Module", "torch.nn.modules.Module", "torch.nn.modules.module.Module"})
 _HARMLESS = frozenset({"typing.final", "typing_extensions.final", "typing.runtime_checkable"})
 _STDLIB = sys.stdlib_module_names
+_SUBMODULES = frozenset({"errors", "loading", "prediction", "records", "store", "tasks", "testing", "zoos"})
+# Fields of `ModelInfo` that nobody registers.
+_RESERVED = frozenset(
+    {"zoo", "kind", "class_name", "module", "file", "line", "docstring", "parameters", "open_parameters"}
+    | {"pretrained", "aliases", "problem", "metadata"}
+)
 _FIELDS = frozenset({"name", "task", "description", "features", "complexity", "replace"})
 
 
@@ -91,10 +97,12 @@ class Linker:
     def __init__(self, source_of: Callable[[str], Source | None]) -> None:
         self._source_of = source_of
         self._deps: set[str] = set()
+        self._constructed: dict[tuple[str, str], bool] = {}
 
     def link(self, source: Source) -> Linked:
         """What `source` registers, in its order."""
         self._deps = set()
+        self._constructed = {}
         facts = source.facts
         entries: list[dict[str, Any]] = []
         problems: list[list[Any]] = []
@@ -125,6 +133,7 @@ class Linker:
                 for symbol, name in facts.get("guess", ())
                 if is_name(name.lower()) and self._registers(source, symbol)
             ]
+        refused += _misspelt(facts)
         missing = self._missing_sibling(source) if entries and not running else None
         # What is refused here is refused when the file is imported, and then none of it can be used.
         names = list(dict.fromkeys([*(entry["name"] for entry in entries), *guess]))
@@ -180,7 +189,7 @@ class Linker:
             for inner in home.facts.get("inner", {}).get(what[1], ()):
                 if self._registers(home, inner, depth + 1):
                     return "inside"
-        elif kind == "unknown" and symbol.rpartition(".")[2] in REGISTERING:
+        elif kind == "unknown" and symbol.rpartition(".")[2].lstrip("?") in REGISTERING:
             return "inside"  # whose it is, only running can tell
         return None
 
@@ -283,10 +292,10 @@ class Linker:
             check_name(name, "model name")
             return self._model(source, call["kind"], call["target"], str(name), kwargs, base)
         if kind == "register_model_config":
-            if len(classes) != 1 or len(args) > 1:
+            if len(classes) != 1 or args:
                 raise NotLiteral
             check_name(name, "model name")
-            config = args[0] if args else kwargs.pop("config", None)
+            config = kwargs.pop("config", None)
             kwargs.pop("cls", None)
             if not isinstance(config, dict):
                 raise NotLiteral
@@ -296,7 +305,7 @@ class Linker:
             return self._config(what[1], what[2], str(name), config, kwargs, base)
         if kind == "register_weights":
             metadata = args[0] if args else kwargs.pop("metadata", None)
-            return self._weights(str(name), metadata, base)
+            return self._weights(str(name), metadata, base) | {"replace": kwargs.get("replace") is True}
         target = args[0] if args else kwargs.pop("target", None)
         check_name(name, "alias")
         if not isinstance(target, str):
@@ -306,6 +315,7 @@ class Linker:
             "name": name,
             "target": target,
             "deprecated": kwargs.get("deprecated"),
+            "replace": kwargs.get("replace") is True,
             **base,
         }
 
@@ -345,6 +355,15 @@ class Linker:
         base: dict[str, Any],
     ) -> dict[str, Any]:
         task = kwargs.get("task") or self._task(home, cls)
+        if task is not None:
+            check_name(task, "task")
+        constructor = self._constructor(home, cls)
+        if constructor is not None and not constructor["open"]:
+            unknown = sorted(set(config) - {param[0] for param in constructor["params"]})
+            if unknown:
+                raise MetadataError(
+                    f"the config of {name!r} has {', '.join(unknown)}, which {cls} does not take."
+                )
         return {
             "kind": "config",
             "name": name,
@@ -352,7 +371,7 @@ class Linker:
             "class_module": home.module,
             "task": str(task) if task is not None else None,
             "doc": home.facts["classes"][cls].get("doc"),
-            "signature": self._constructor(home, cls),
+            "signature": constructor,
             "config": encode_value(dict(config)),
             **described(kwargs),
             **base,
@@ -414,14 +433,16 @@ class Linker:
 
     # -- classes ---------------------------------------------------------------------------------
 
-    def _task(self, source: Source, name: str, seen: frozenset[tuple[str, str]] = frozenset()) -> str | None:
+    def _task(self, source: Source, name: str, seen: set[tuple[str, str]] | None = None) -> str | None:
         """The class attribute `task`, own or inherited.
 
         Raises:
             _Symbol: it is computed.
         """
-        if (source.module, name) in seen:
+        seen = set() if seen is None else seen
+        if (source.module, name) in seen:  # also on another way through its bases: it said nothing there
             return None
+        seen.add((source.module, name))
         facts = source.facts.get("classes", {}).get(name, {})
         if "task" in facts:
             value = self._value(source, facts["task"])
@@ -429,7 +450,7 @@ class Linker:
         for base in facts.get("bases", ()):
             what = self._resolve(source, base)
             if what[0] == "class":
-                task = self._task(what[1], what[2], seen | {(source.module, name)})
+                task = self._task(what[1], what[2], seen)
                 if task is not None:
                     return task
         return None
@@ -478,23 +499,46 @@ class Linker:
             return None  # which one comes first, and to whom it hands on, is for Python's method order
         return self._constructor(*found[0], seen) if found else {"params": [], "open": False}
 
-    def _has_constructor(
-        self, source: Source, name: str, seen: frozenset[tuple[str, str]] = frozenset()
-    ) -> bool:
+    def _has_constructor(self, source: Source, name: str) -> bool:
         """False for a class that, like all its bases, leaves construction to `object` or `nn.Module`."""
+        key = (source.module, name)
+        if key not in self._constructed:
+            self._constructed[key] = True  # what a class that is its own base comes to
+            self._constructed[key] = self._constructs(source, name)
+        return self._constructed[key]
+
+    def _constructs(self, source: Source, name: str) -> bool:
         facts = source.facts.get("classes", {}).get(name, {})
-        if "init" in facts or facts.get("opaque") or (source.module, name) in seen:
+        if "init" in facts or facts.get("opaque"):
             return True
         for base in facts.get("bases", ()):
             what = self._resolve(source, base)
             if what[0] == "class":
-                if self._has_constructor(what[1], what[2], seen | {(source.module, name)}):
+                if self._has_constructor(what[1], what[2]):
                     return True
             elif base not in _NO_CONSTRUCTOR and (
                 what[0] != "foreign" or what[1] not in _NO_CONSTRUCTOR | _MODULE
             ):
                 return True
         return False
+
+
+def _misspelt(facts: Facts) -> list[list[Any]]:
+    """Names that a file takes from Holotype and that Holotype does not have."""
+    import holotype
+
+    used = [(symbol, None) for symbol in facts.get("names", {}).values()]
+    used += [(call["func"], call["line"]) for call in facts.get("calls", ())]
+    found: dict[str, list[Any]] = {}
+    for symbol, line in used:
+        parts = symbol.split(".")
+        if parts[0] == "holotype" and len(parts) == 2 and "()" not in symbol:
+            name = parts[1]
+            if name not in holotype.__all__ and name not in _SUBMODULES:
+                close = nearest(name, holotype.__all__, count=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                found[name] = [line or found.get(name, [None])[0], f"holotype has no {name!r}{hint}"]
+    return list(found.values())
 
 
 def _absolute(source: Source, symbol: str) -> str | None:
@@ -518,12 +562,33 @@ def _is_class(value: Any) -> bool:
 
 
 def described(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The descriptive fields of an entry, out of what was registered."""
+    """The descriptive fields of an entry, out of what was registered.
+
+    Raises:
+        MetadataError: a field of another type, or a key that means something else.
+    """
+    description, complexity = metadata.get("description"), metadata.get("complexity")
     features = metadata.get("features", ())
+    features = [features] if isinstance(features, str) else features
+    problems = [
+        f"{key} is text, not {value!r:.60}"
+        for key, value in (("description", description), ("complexity", complexity))
+        if value is not None and not isinstance(value, str)
+    ]
+    if not isinstance(features, (list, tuple)) or not all(isinstance(item, str) for item in features):
+        problems.append(f"features is a list of texts, not {features!r:.60}")
+    problems += [
+        f"{key} is a key of Holotype's own; choose another" for key in sorted(_RESERVED & set(metadata))
+    ]
+    params = metadata.get("params")
+    if params is not None and type(params) is not int:
+        problems.append(f"params is a whole number of parameters, not {params!r:.60}")
+    if problems:
+        raise MetadataError("; ".join(problems) + ".")
     return {
-        "description": str(metadata.get("description") or ""),
-        "features": [features] if isinstance(features, str) else [str(feature) for feature in features],
-        "complexity": metadata.get("complexity"),
+        "description": description or "",
+        "features": list(features),
+        "complexity": complexity,
         "replace": metadata.get("replace") is True,
         "metadata": encode_value({k: v for k, v in metadata.items() if k not in _FIELDS}),
     }

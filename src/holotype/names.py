@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from holotype.errors import InvalidNameError
+from holotype.errors import InvalidNameError, ParameterError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,8 +76,16 @@ def patterns(globs: str | Iterable[str], what: str = "filter") -> list[str]:
     """The globs of one argument as a list, lower-cased."""
     if isinstance(globs, str):
         globs = (globs,)
+    elif not hasattr(globs, "__iter__"):
+        raise ParameterError(
+            f"a {what} is a glob such as '*convnext*', or several; got {globs!r}.", given=globs
+        )
     result = []
     for glob in globs:
+        if hasattr(glob, "value") and not isinstance(globs, str):
+            raise InvalidNameError(
+                f"{glob!r} is a task, not a {what}.", given=glob, hint=f"Write task={glob!s}."
+            )
         if not isinstance(glob, str):
             raise InvalidNameError(
                 f"a {what} is a glob such as '*convnext*', or several; got {glob!r}.", given=glob

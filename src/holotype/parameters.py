@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 import numbers
 import os
+import reprlib
+import sys
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -19,6 +21,14 @@ from holotype.names import nearest
 from holotype.records import Parameter
 
 ANY = "anything"
+_SHOWN = 60  # characters of a value in a message
+
+
+class PositionalOnly(Parameter):
+    """A parameter before the ``/``: parameters are passed by name, so it cannot be given."""
+
+
+_BY_POSITION = "can only be passed by position, and parameters are passed by name"
 
 
 def problems_with(
@@ -26,6 +36,7 @@ def problems_with(
     parameters: Iterable[Parameter],
     *,
     open_parameters: bool = False,
+    missing: bool = True,
 ) -> list[str]:
     """One line for each parameter that is unknown, missing, or of the wrong type.
 
@@ -33,6 +44,7 @@ def problems_with(
         params: what is to be passed, by name.
         parameters: the constructor's.
         open_parameters: it takes any further keyword.
+        missing: report what is required and not given; False where more is given later.
     """
     known = {parameter.name: parameter for parameter in parameters}
     problems = []
@@ -43,6 +55,9 @@ def problems_with(
                 close = nearest(str(name), known, count=1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
                 problems.append(f"{name}: no such parameter{hint}")
+        elif isinstance(parameter, PositionalOnly):
+            if parameter.required or not open_parameters:  # otherwise it goes among the further keywords
+                problems.append(f"{name}: {_BY_POSITION}")
         elif parameter.annotation is not None and not (
             value is None and not parameter.required and parameter.default_source == "None"
         ):
@@ -51,8 +66,11 @@ def problems_with(
                 problems.append(
                     f"{name}: expected {expected}, got {_shown(value)}{_yaml_hint(value, expected)}"
                 )
-    for name, parameter in known.items():
+    for name, parameter in known.items() if missing else ():
         if parameter.required and name not in params:
+            if isinstance(parameter, PositionalOnly):
+                problems.append(f"{name}: {_BY_POSITION}")
+                continue
             hint = f" ({parameter.annotation})" if parameter.annotation else ""
             problems.append(f"{name}: missing{hint}")
     return problems
@@ -206,10 +224,37 @@ def _readable(hint: ast.expr) -> str:
     return ast.unparse(hint)
 
 
+class _Short(reprlib.Repr):
+    """Builds no more of a text than is shown: a few hundred bytes of YAML can stand for gigabytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 4
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 8
+        self.maxstring = self.maxlong = self.maxother = _SHOWN
+
+    def repr1(self, x: Any, level: int) -> str:
+        if isinstance(x, dict):
+            return self.repr_dict(x, level)
+        if isinstance(x, FrozenList):
+            return self.repr_list(x, level)  # type: ignore[arg-type]  # it prints as a list
+        return super().repr1(x, level)
+
+    def repr_int(self, x: int, level: int) -> str:
+        try:
+            return super().repr_int(x, level)
+        except ValueError:  # Python refuses to write thousands of digits
+            return f"a number of {x.bit_length()} bits"
+
+
+def shown(value: Any) -> str:
+    """The `repr` of a value, as far as it fits in a message."""
+    text = _Short().repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}…"
+
+
 def _shown(value: Any) -> str:
-    text = repr(value)
-    text = text if len(text) <= 60 else f"{text[:57]}…"
-    return f"{text} ({type(value).__name__})"
+    return f"{shown(value)} ({type(value).__name__})"
 
 
 def _yaml_hint(value: Any, expected: str) -> str:
@@ -246,8 +291,9 @@ def from_facts(facts: Mapping[str, Any] | None) -> tuple[tuple[Parameter, ...] |
             default = freeze(decode(literal))
         except NotLiteral:
             default = None
+        record = PositionalOnly if kind == "p" else Parameter
         parameters.append(
-            Parameter(
+            record(
                 name=name,
                 annotation=annotation,
                 required=source is None,
@@ -268,8 +314,13 @@ def to_facts(target: Any) -> dict[str, Any] | None:
     from holotype.scan import encode_value
 
     try:
-        signature = inspect.signature(target)
-    except (ValueError, TypeError):  # builtins and C classes have none
+        if sys.version_info >= (3, 14):
+            from annotationlib import Format
+
+            signature = inspect.signature(target, annotation_format=Format.STRING)
+        else:
+            signature = inspect.signature(target)
+    except (ValueError, TypeError, NameError):  # builtins and C classes have none; a hint may name nothing
         return None
     params: list[list[Any]] = []
     is_open = False
@@ -290,7 +341,7 @@ def to_facts(target: Any) -> dict[str, Any] | None:
                 literal = encode_value(freeze(parameter.default))
             except MetadataError:
                 literal = None
-        kind = "k" if parameter.kind is parameter.KEYWORD_ONLY else "n"
+        kind = {parameter.POSITIONAL_ONLY: "p", parameter.KEYWORD_ONLY: "k"}.get(parameter.kind, "n")
         params.append([parameter.name, annotation, source, literal, kind])
     if isinstance(target, type):
         owner = next(cls for cls in target.__mro__ if "__init__" in vars(cls))

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from typing import Any
 
-from holotype.zoo_finder import PROBING, ZooSpec
+from holotype.zoo_finder import PROBING, ZooSpec, import_path
 
 _CHILD = (
     "import json, sys\n"
@@ -30,7 +30,7 @@ def probe(spec: ZooSpec, module: str) -> dict[str, Any]:
         ``entries``, as `holotype.link` makes them, and ``modules``: those of the zoo that were imported;
         or ``error``: ``[line, message]``.
     """
-    path = [item or os.getcwd() for item in sys.path]
+    path = [item or os.getcwd() for item in import_path()]
     if spec.root not in path:
         path.insert(0, spec.root)
     task = {"module": module, "zoo": spec.module, "path": path}

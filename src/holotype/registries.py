@@ -14,7 +14,16 @@ from holotype.entries import Catalog, Entry, zoo_for_module
 from holotype.errors import BrokenModelError, DuplicateNameError, UnknownModelError, UnknownZooError
 from holotype.names import check_name, nearest, split_qualified
 from holotype.surface import Surface
-from holotype.zoo_finder import SESSION, NotFound, ZooSpec, find_zoos, is_probing, locate, named_zoo
+from holotype.zoo_finder import (
+    SESSION,
+    NotFound,
+    ZooSpec,
+    find_zoos,
+    import_path,
+    is_probing,
+    locate,
+    named_zoo,
+)
 
 TYPE_CHECKING = False  # as `typing` has it, without importing it: every command pays for this module
 if TYPE_CHECKING:
@@ -95,7 +104,7 @@ class Registry(Surface):
         Raises:
             UnknownZooError: there is no such module.
         """
-        found = named_zoo(module, name, [".", *sys.path], "add_zoo", "code")
+        found = named_zoo(module, name, [".", *import_path()], "add_zoo", "code")
         if isinstance(found, NotFound):
             raise UnknownZooError(f"{found.where} {found.message}.", given=module)
         with self._lock:
@@ -197,9 +206,32 @@ class Registry(Surface):
     def _known(self) -> Catalog:
         """Everything as it was at the last look, with what this process registered since."""
         with self._lock:
-            if self._catalog is None or self._catalog_of[0] != self._version:
+            if self._catalog is None:
                 return self._look()
+            if self._catalog_of[0] != self._version:
+                self._catalog = self._catalog.joined_with(list(self._live.values()))
+                self._catalog_of = (self._version, *self._catalog_of[1:])
             return self._catalog
+
+    def _is_fresh(self, entry: Entry) -> bool:
+        """Is what is known of an entry sure to be what its file says now? One look at one file."""
+        if entry.problem is not None:
+            return False
+        spec = self._spec_of(entry)
+        return spec is None or bool(
+            self._get_index().known(spec).holds(entry.module, entry.detail.get("path"))
+        )
+
+    def look_no_further(self) -> None:
+        """From now on, tell of other people's zoos only what earlier looks saw: read and run no file."""
+        self._get_index().remembers_only = True
+
+    def refresh(self) -> None:
+        """Forget what was read from files, and read them anew; also try failed imports again."""
+        with self._lock:
+            self._get_index().forget(self._zoo_specs())
+            self._catalog = None
+            self._look()
 
     def _get_index(self) -> Any:
         if self._index is None:
@@ -234,7 +266,9 @@ class Registry(Surface):
                 self._overridden.add((entry.zoo, entry.name, other.identity()))
             self._overridden.discard((entry.zoo, entry.name, identity))
             self._live[key] = entry
-            self._version += 1
+            current = self._catalog and self._catalog.in_table(table, entry.zoo, entry.name)
+            if current is None or current.from_session or current.identity() != identity:
+                self._version += 1  # an import that says what the index says changes nothing
 
     def _of_a_file(self, entry: Entry) -> bool:
         return any(spec.name == entry.zoo and spec.holds(entry.module) for spec in self._zoo_specs())
@@ -324,6 +358,9 @@ class Registry(Surface):
             )
         with self._lock:
             live = self._live.get((entry.zoo, "model", entry.name))
+            if live is None and self is not default_registry:  # there its decorator puts it
+                known = default_registry._live.values()
+                live = next((e for e in known if (e.name, e.module) == (entry.name, entry.module)), None)
         if live is not None and live.obj is not None:
             return live.obj
         target: Any = loaded
@@ -355,25 +392,24 @@ class Registry(Surface):
         networks = catalog.find(entry.network_zoo, entry.network or "")
         return entry.pretrained(task=networks[0].task if networks else None)
 
-    def _count_key(self, entry: Entry) -> str | None:
-        spec = next((spec for spec in self._zoo_specs() if spec.name == entry.zoo), None)
-        if spec is None or self._index is None or (entry.obj is not None and entry.from_session):
-            return None
-        from hashlib import sha256
-
-        stamp = self._index.known(spec).stamp
-        return f"{entry.zoo}/{entry.name} {sha256(stamp.encode()).hexdigest()}"
-
     def _count_of(self, entry: Entry) -> int | None:
-        key = self._count_key(entry)
-        return entry.counted if key is None else self._index.count(key)
+        with self._lock:
+            spec = self._spec_of(entry)
+            return entry.counted if spec is None else self._get_index().counts(spec).get(entry.name)
 
     def _remember_count(self, entry: Entry, count: int) -> None:
-        key = self._count_key(entry)
-        if key is None:
-            entry.counted = count
-        else:
-            self._index.remember_count(key, count)
+        with self._lock:
+            spec = self._spec_of(entry)
+            if spec is None:
+                entry.counted = count
+            else:
+                self._get_index().remember_count(spec, entry.name, count)
+
+    def _spec_of(self, entry: Entry) -> ZooSpec | None:
+        """The zoo whose files have an entry; None for what only this process knows."""
+        if entry.from_session or is_probing():
+            return None
+        return next((spec for spec in self._zoo_specs() if spec.name == entry.zoo), None)
 
 
 class Zoo(Surface):
@@ -402,4 +438,4 @@ def _probe(spec: ZooSpec, module: str) -> dict[str, Any]:
     return probe(spec, module)
 
 
-default_registry = Registry(discover=True)
+default_registry: Registry = Registry(discover=True)

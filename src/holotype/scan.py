@@ -418,6 +418,8 @@ class _Scanner:
         """
         match node:
             case ast.Constant(value=value) if isinstance(value, (str, int, float, type(None))):
+                if isinstance(value, int) and value.bit_length() > 4096:
+                    raise NotLiteral  # more digits than JSON, or anyone, can use
                 return value
             case ast.List():
                 return [self.encode(item) for item in node.elts]

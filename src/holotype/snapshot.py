@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     # kind, name, sort key, task, network, module, line, via, needs, and detail: JSON, read when it is needed
     Row = tuple[str, str, str, str | None, str | None, str, int | None, str | None, str, str]
 
-SCHEMA = 5  # raise it whenever `scan` or `link` write anything else: an older cache is then begun anew
+SCHEMA = 6  # raise it whenever `scan` or `link` write anything else: an older cache is then begun anew
 CREATE = """
 CREATE TABLE zoos (key TEXT PRIMARY KEY, generation INTEGER, stamp TEXT, modules TEXT, outside TEXT);
 CREATE TABLE files (zoo TEXT, module TEXT, path TEXT, stat TEXT, digest TEXT, facts TEXT, deps TEXT,
@@ -24,7 +24,7 @@ CREATE TABLE entries (zoo TEXT, module TEXT, kind TEXT, name TEXT, sort TEXT, ta
 CREATE INDEX entries_by_file ON entries (zoo, module);
 CREATE TABLE problems (zoo TEXT, module TEXT, path TEXT, line INTEGER, message TEXT, names TEXT);
 CREATE INDEX problems_by_file ON problems (zoo, module);
-CREATE TABLE counts (key TEXT PRIMARY KEY, params INTEGER);
+CREATE TABLE counts (zoo TEXT, name TEXT, stamp TEXT, params INTEGER, PRIMARY KEY (zoo, name));
 CREATE TABLE projects (path TEXT PRIMARY KEY, content BLOB, zoos TEXT);
 """
 
@@ -49,9 +49,10 @@ class Snapshot:
         snags: its problems.
         modules: its modules in registration order, as far as its ``__init__`` tells.
         outside: modules outside the zoo that matter to it.
+        counts: parameter counts by name, once somebody asked.
     """
 
-    __slots__ = ("modules", "outside", "rows", "snags", "spec", "stamp")
+    __slots__ = ("counts", "modules", "outside", "rows", "snags", "spec", "stamp")
 
     def __init__(
         self,
@@ -64,6 +65,22 @@ class Snapshot:
     ) -> None:
         self.spec, self.stamp, self.rows = spec, stamp, rows
         self.snags, self.modules, self.outside = snags, modules, outside
+        self.counts: dict[str, int] | None = None
+
+    def holds(self, module: str, path: str | None) -> bool:
+        """Is the file of a module still as it was?"""
+        from holotype.zoo_files import stat_text
+
+        try:
+            return path is not None and f"{module} {stat_text(os.stat(path), 0)[0]}" in self.stamp
+        except OSError:
+            return False
+
+    def digest(self) -> str:
+        """The stamp in few characters."""
+        from hashlib import sha256
+
+        return sha256(self.stamp.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class Overtaken(Exception):

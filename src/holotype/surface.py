@@ -194,11 +194,18 @@ class Surface(Registering):
 
     def exists(self, name: str) -> bool:
         """Can an architecture be looked up under this name (or alias)?"""
-        try:
-            self._find(name, self._registry._look(), warn=False)
-        except RegistryError:
+        if not isinstance(name, str):
             return False
-        return True
+        zoo, short = split_qualified(name)
+        found = self._candidates(self._registry._known(), zoo, short)
+        if len(found) != 1 or not self._registry._is_fresh(found[0]):
+            found = self._candidates(self._registry._look(), zoo, short)
+        if len(found) == 1 and found[0].kind == "alias":
+            try:
+                self._find(name, warn=False)
+            except RegistryError:
+                return False
+        return len(found) == 1 and found[0].problem is None
 
     def pretrained_exists(self, name: str) -> bool:
         """Can a pretrained entry be looked up under this name?"""
@@ -260,14 +267,14 @@ class Surface(Registering):
                 full = {**entry.config(), **params}
                 parameters, is_open = entry.parameters()
             if parameters is not None:
-                check(full, parameters, of=entry.name, open_parameters=is_open)
+                check(full, parameters, of=name, open_parameters=is_open)
         target = self._registry._load(entry)
         if parameters is None:
             from holotype.parameters import check, from_facts, to_facts
 
             parameters, is_open = from_facts(to_facts(target))
             if parameters is not None:
-                check(full, parameters, of=entry.name, open_parameters=is_open)
+                check(full, parameters, of=name, open_parameters=is_open)
         network: nn.Module = target(**full)
         return network
 
@@ -305,7 +312,7 @@ class Surface(Registering):
         Args:
             name: an architecture.
             num_classes: how many classes the head tells apart; 0 for none.
-            input_channels: passed on as `in_channels`.
+            input_channels: passed on as `in_channels`, or as `input_channels` where that is its name.
             config: further parameters.
             size: the images' side, or (height, width), in pixels.
 
@@ -314,9 +321,10 @@ class Surface(Registering):
         """
         params: dict[str, Any] = {**(config or {}), "num_classes": num_classes}
         parameters, is_open = self._find(name).parameters()
-        takes = is_open or parameters is None or any(p.name == "in_channels" for p in parameters)
-        if takes or input_channels != 3:
-            params["in_channels"] = input_channels
+        takes = {parameter.name for parameter in parameters or ()}
+        channels = "input_channels" if "input_channels" in takes else "in_channels"
+        if channels in takes or parameters is None or is_open or input_channels != 3:
+            params[channels] = input_channels
         if size is not None:
             params["size"] = size
         return self.create_model(name, **params)
@@ -426,10 +434,10 @@ class Surface(Registering):
         if not isinstance(name, str):
             raise UnknownModelError(f"the name of a model is text, not {name!r}.", given=name)
         zoo, short = split_qualified(name)
-        stale = catalog is None
+        may_be_stale = catalog is None
         catalog = catalog or self._registry._known()
         candidates = self._candidates(catalog, zoo, short)
-        if stale and (len(candidates) != 1 or candidates[0].problem is not None):
+        if may_be_stale and not (len(candidates) == 1 and self._registry._is_fresh(candidates[0])):
             catalog = self._registry._look()
             candidates = self._candidates(catalog, zoo, short)
         if not candidates and zoo is not None and self._scope not in (None, zoo):
@@ -462,7 +470,7 @@ class Surface(Registering):
         if zoo is not None:
             found = catalog.find(zoo, short)
             return [entry for entry in found if self._scope in (entry.zoo, entry.via)]
-        return catalog.seen_through(self._scope, catalog.find(None, short, all_of_them=True))
+        return catalog.seen_through(self._scope, catalog.find(None, short))
 
     def _unknown(self, name: str, zoo: str | None, catalog: Catalog) -> UnknownNameError:
         if zoo is not None:
@@ -493,6 +501,8 @@ class Surface(Registering):
             found = catalog.seen_through(self._scope, found)
         zoo = zoo or self._scope
         if len(found) == 1:
+            if found[0].problem is not None:
+                raise BrokenModelError(f"{name!r} cannot be used: {found[0].problem}", given=name)
             return found[0]
         if found:
             raise AmbiguousNameError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from holotype.link import Linker
+from holotype.link import Linked, Linker
 from holotype.names import natural_key
 from holotype.snapshot import Overtaken, Snapshot, key_of, load
 from holotype.zoo_files import (
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from holotype.link import Linked, Source
+    from holotype.link import Source
 
 
 class Update:
@@ -121,7 +121,10 @@ class Update:
             source = self._source_of(module)
             if source is None:
                 continue
-            result = linker.link(source)
+            try:
+                result = linker.link(source)
+            except Exception as error:  # noqa: BLE001 - whatever a file holds, it disables its own models only
+                result = Linked([], [[None, f"cannot be understood: {_told(error)}", []]], [], False, "", [])
             linked[module] = (result, False)
             if result.running:
                 running.append(module)
@@ -280,6 +283,10 @@ class Update:
             for name in source.facts.get("submodules", ())
             if f"{prefix}{name}" in self.files
         ]
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:500]
 
 
 def _text(message: str) -> str:

@@ -7,7 +7,7 @@ import sys
 import time
 from stat import S_IFREG
 
-from holotype.zoo_finder import ZooSpec, locate
+from holotype.zoo_finder import ZooSpec, import_path, locate
 
 TYPE_CHECKING = False  # as `typing` has it, without importing it: every command pays for this module
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class File:
         self.path, self.is_package, self.stat, self.settled = path, is_package, stat, settled
 
 
-def _stat_text(stat: os.stat_result, now_ns: int) -> tuple[str, bool]:
+def stat_text(stat: os.stat_result, now_ns: int) -> tuple[str, bool]:
     """What tells one state of a file from another, and whether a later edit is sure to change it.
 
     A file edited twice within one tick of the file system's clock keeps its time; so a time that is too
@@ -51,7 +51,7 @@ def walk(spec: ZooSpec) -> Iterator[tuple[str, File]]:
             stat = os.stat(spec.path)
         except OSError:
             return
-        yield spec.module, File(spec.path, False, *_stat_text(stat, now))
+        yield spec.module, File(spec.path, False, *stat_text(stat, now))
         return
     seen: set[tuple[int, int]] = set()
     folders = [(spec.path, spec.module)]
@@ -79,7 +79,7 @@ def walk(spec: ZooSpec) -> Iterator[tuple[str, File]]:
                     stat = item.stat()
                     if stat.st_mode & 0o170000 != S_IFREG:
                         continue  # Python does not import it, and to read a pipe is to wait
-                    text, settled = _stat_text(stat, now)
+                    text, settled = stat_text(stat, now)
                 except OSError:  # a link that points nowhere; a file deleted just now
                     continue
                 if stem == "__init__":
@@ -90,9 +90,11 @@ def walk(spec: ZooSpec) -> Iterator[tuple[str, File]]:
                     yield f"{package}.{stem}", File(item.path, False, text, settled)
             elif name in TABLES:
                 try:
-                    yield f"{package}:{name}", File(item.path, False, *_stat_text(item.stat(), now))
+                    stat = item.stat()
                 except OSError:
                     continue
+                if stat.st_mode & 0o170000 == S_IFREG:
+                    yield f"{package}:{name}", File(item.path, False, *stat_text(stat, now))
             elif name.isidentifier() and name != "__pycache__":
                 try:
                     if item.is_dir():
@@ -133,7 +135,7 @@ def outside_file(spec: ZooSpec, module: str) -> File:
     if is_package:
         path = os.path.join(path, "__init__.py")
     try:
-        return File(path, is_package, *_stat_text(os.stat(path), time.time_ns()))
+        return File(path, is_package, *stat_text(os.stat(path), time.time_ns()))
     except OSError:
         return File("", False, "missing", True)
 
@@ -149,7 +151,7 @@ def stamp_of(files: dict[str, File], outside: dict[str, File]) -> str:
 def environment() -> str:
     """Differs when a package was installed or removed: a failed import may then succeed."""
     times = []
-    for folder in sys.path:
+    for folder in import_path():
         try:
             times.append(str(os.stat(folder).st_mtime_ns) if folder.endswith("-packages") else "")
         except OSError:
@@ -216,7 +218,7 @@ def _scan_table(content: bytes) -> dict[str, Any]:
         text = content.decode("utf-8")
         table = tomllib.loads(text)
         json.dumps(table)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:  # TOML, UTF-8, dates, endless digits or brackets
         return {"error": [None, f"is not a table that can be read: {error}"]}
     lines: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), 1):

@@ -78,6 +78,11 @@ class NotFound:
         self.where, self.message = where, message
 
 
+def import_path() -> list[str]:
+    """`sys.path`, as far as Python itself heeds it."""
+    return [folder for folder in sys.path if isinstance(folder, str)]
+
+
 def is_probing() -> bool:
     """Is this the child process that imports one module to see what it registers?"""
     return PROBING in os.environ
@@ -129,13 +134,14 @@ def locate(module: str, roots: list[str]) -> tuple[str, str] | None:
         ``(root, path)``: the first folder that holds it, and the package's folder or the module's file.
     """
     parts = module.split(".")
-    for root in roots:
-        stem = os.path.join(root or ".", *parts)
-        if os.path.isfile(f"{stem}.py") and not os.path.isfile(os.path.join(stem, "__init__.py")):
-            return root, f"{stem}.py"
-        if os.path.isdir(stem):
+    stems = [(root, os.path.join(root or ".", *parts)) for root in roots]
+    for root, stem in stems:
+        if os.path.isfile(os.path.join(stem, "__init__.py")):
             return root, stem
-    return None
+        if os.path.isfile(f"{stem}.py"):
+            return root, f"{stem}.py"
+    # As for Python, a plain folder counts only where no folder of the path has more.
+    return next(((root, stem) for root, stem in stems if os.path.isdir(stem)), None)
 
 
 def is_other_module(path: str, symbol: str) -> bool:
@@ -245,7 +251,7 @@ def _from_pyproject(memo: Memo | None) -> Iterator[ZooSpec | NotFound]:
         parts = [line.partition("=") for line in known.splitlines()]
         zoos = [(name or None, module) for name, _, module in parts]
     folder = os.path.dirname(path)
-    roots = [folder, os.path.join(folder, "src"), *sys.path]
+    roots = [folder, os.path.join(folder, "src"), *import_path()]
     for name, module in zoos:
         yield named_zoo(module, name, roots, path, "pyproject")
 
@@ -256,11 +262,14 @@ def _zoos_named_in(content: bytes) -> list[tuple[str | None, str]] | str:
 
     try:
         table = tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOML, UTF-8, endless digits or brackets
         return f"is not TOML: {error}"
     tool = table.get("tool")
     settings = tool.get("holotype", {}) if isinstance(tool, dict) else {}
     zoos = settings.get("zoos", []) if isinstance(settings, dict) else None
+    unknown = sorted(set(settings) - {"zoos"}) if isinstance(settings, dict) else []
+    if unknown:
+        return f"[tool.holotype] has the key {unknown[0]!r}, and there is only 'zoos'"
     if isinstance(zoos, list):
         zoos = [(None, module) for module in zoos]
     elif isinstance(zoos, dict):
@@ -279,7 +288,7 @@ def _from_environment() -> Iterator[ZooSpec | NotFound]:
             yield named_zoo(
                 module.strip(),
                 name.strip() if equals else None,
-                [".", *sys.path],
+                [".", *import_path()],
                 "HOLOTYPE_ZOOS",
                 "environment",
             )
@@ -290,7 +299,7 @@ _entry_points: dict[str, tuple[int, list[tuple[str, str]]]] = {}
 
 def _from_entry_points() -> Iterator[ZooSpec | NotFound]:
     # `importlib.metadata` does the same in 50 ms; this reads the few files that matter in under 2.
-    for folder in sys.path:
+    for folder in import_path():
         if not folder.endswith("-packages") and not _may_hold_packages(folder):
             continue
         try:
@@ -302,7 +311,7 @@ def _from_entry_points() -> Iterator[ZooSpec | NotFound]:
             known = _entry_points[folder] = (changed, list(_entry_points_in(folder)))
         for name, value in known[1]:
             module = value.partition(":")[0].partition("[")[0].strip()
-            yield named_zoo(module, name, [*sys.path], folder, "entry point")
+            yield named_zoo(module, name, [*import_path()], folder, "entry point")
 
 
 def _may_hold_packages(folder: str) -> bool:

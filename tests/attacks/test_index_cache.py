@@ -5,6 +5,9 @@ import sqlite3
 
 import pytest
 
+from holotype.snapshot import SCHEMA
+
+CACHE = f"index-{SCHEMA}.sqlite"
 V1 = 'from holotype import register_model\n@register_model("{0}")\nclass Net: pass\n'
 LOOK = """
 import holotype
@@ -21,7 +24,7 @@ def zoo(project):
 
 
 def database(project):
-    return project.home / "index.sqlite"
+    return project.home / CACHE
 
 
 def truncated(path, size):
@@ -83,7 +86,8 @@ def test_a_damaged_cache_is_made_anew(zoo, damage):
 def test_a_cache_that_is_damaged_under_a_running_process(zoo):
     code = """
     import os, pathlib, holotype
-    path = pathlib.Path(os.environ["HOLOTYPE_HOME"], "index.sqlite")
+    from holotype.snapshot import SCHEMA
+    path = pathlib.Path(os.environ["HOLOTYPE_HOME"], f"index-{SCHEMA}.sqlite")
     file = pathlib.Path("src/model/v1.py")
     result = []
     for at, damage in enumerate([lambda: None, path.unlink, lambda: path.write_bytes(b"x" * 5000), lambda: path.write_bytes(b"")]):
@@ -100,7 +104,7 @@ def below_a_file(project, tmp_path):
 
 
 def a_folder_in_its_place(project, tmp_path):
-    (tmp_path / "there" / "index.sqlite").mkdir(parents=True)
+    (tmp_path / "there" / CACHE).mkdir(parents=True)
     return tmp_path / "there"
 
 
@@ -141,9 +145,9 @@ def test_a_place_where_nothing_can_be_kept(zoo, tmp_path, place):
 
 def test_a_home_that_begins_with_a_tilde_or_is_empty(zoo, tmp_path):
     assert zoo.run(LOOK, HOLOTYPE_HOME="~/cache", HOME=str(tmp_path)) == [*RIGHT, None]
-    assert (tmp_path / "cache" / "index.sqlite").is_file()
+    assert (tmp_path / "cache" / CACHE).is_file()
     assert zoo.run(LOOK, HOLOTYPE_HOME="", HOME=str(tmp_path), XDG_CACHE_HOME="") == [*RIGHT, None]
-    assert (tmp_path / ".cache" / "holotype" / "index.sqlite").is_file()
+    assert (tmp_path / ".cache" / "holotype" / CACHE).is_file()
 
 
 @pytest.mark.parametrize("limit", [0, 1, 4096, 20_000])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 VERBS = {
     "list": "List architectures, or pretrained entries.",
@@ -32,6 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        # Where a sign cannot be written, another stands for it: no reason to fail.
+        if getattr(stream, "errors", None) in ("strict", "surrogateescape") and hasattr(
+            stream, "reconfigure"
+        ):
+            stream.reconfigure(errors="replace")
     if words[:1] == ["__complete"]:
         from holotype.cli.completion import complete
 
@@ -41,6 +47,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.verb is None:
         parser.print_help()
         return 0
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.showwarning = _warner(arguments.verb)
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from holotype.cli.show import clean
     from holotype.errors import HolotypeError
 
     try:
@@ -48,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except HolotypeError as error:
         sys.stdout.flush()
-        print(f"holotype {arguments.verb}: {error}", file=sys.stderr)
+        print(f"holotype {arguments.verb}: {clean(error)}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
         from holotype.extras import missing_extra
@@ -56,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         missing = missing_extra(error, f"holotype {arguments.verb}")
         if missing is None:
             raise
-        print(missing, file=sys.stderr)
+        print(clean(missing), file=sys.stderr)
         return 1
     except BrokenPipeError:  # `holotype list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -64,6 +79,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return code
+
+
+def _warner(verb: str) -> Callable[..., None]:
+    """A `warnings.showwarning` that prints each text once, in one line, and not the code it comes from."""
+    told: set[str] = set()
+
+    def show(message: Warning | str, *where: object, **more: object) -> None:
+        from holotype.cli.show import plain
+
+        text = plain(message)
+        if text not in told and sys.stderr is not None:
+            told.add(text)
+            print(f"holotype {verb}: warning: {text}", file=sys.stderr)
+
+    return show
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

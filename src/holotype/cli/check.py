@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from holotype.cli.show import GREEN, RED, coloured, print_json
+from holotype.cli.show import GREEN, RED, clean, coloured, plain, print_json
 from holotype.registries import default_registry as registry
 
 
@@ -22,9 +22,9 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         for path, problems in found.items():
             verdict = coloured("ok", GREEN) if not problems else coloured(f"{len(problems)} wrong", RED)
-            print(f"{path}: {verdict}")
+            print(f"{plain(path)}: {verdict}")
             for problem in problems:
-                first, *rest = problem.splitlines()
+                first, *rest = clean(problem).splitlines() or [""]
                 print(f"  - {first}")
                 for line in rest:
                     print(f"    {line.strip()}")

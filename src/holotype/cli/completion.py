@@ -23,7 +23,12 @@ _holotype() {
 compdef _holotype holotype
 """,
     "fish": """\
-complete -c holotype -f -a '(holotype __complete (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'
+function __holotype_words
+    holotype __complete (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null
+end
+complete -c holotype -n 'not __fish_seen_subcommand_from check predict' -f -a '(__holotype_words)'
+complete -c holotype -n '__fish_seen_subcommand_from check predict' -a '(__holotype_words)'
+complete -c holotype -n '__fish_seen_subcommand_from create' -s c -l config -r -F
 """,
 }
 _WHERE = {
@@ -62,6 +67,7 @@ def complete(words: list[str]) -> int:
 def _options(verb: str, previous: str) -> list[str]:
     from holotype.registries import default_registry as registry
 
+    registry.look_no_further()  # pressing a key must not run what lies in this folder
     if previous in ("-t", "--task"):
         return registry.list_tasks()
     if previous in ("-z", "--zoo"):
@@ -70,7 +76,10 @@ def _options(verb: str, previous: str) -> list[str]:
         return sorted(SCRIPTS)
     if verb == "predict":
         return registry.list_pretrained_models() if previous == verb else []
-    if verb in ("info", "list"):
+    if verb == "info":
+        zoos = [zoo.name for zoo in registry.list_zoos()]
+        return [*registry.list_models(), *registry.list_pretrained_models(), *zoos]
+    if verb == "list":
         return [*registry.list_models(), *registry.list_pretrained_models()]
     if verb == "create" and previous != verb:
         info = registry.get_model_info(previous) if registry.exists(previous) else None

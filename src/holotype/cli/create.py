@@ -47,13 +47,15 @@ def run(arguments: argparse.Namespace) -> int:
 def _params(words: list[str]) -> dict[str, Any]:
     import yaml
 
+    from holotype.config import read_yaml
+
     params = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key:
             raise ConfigError(f"{word!r} is not key=value.", given=word, hint="Write hidden_dim=128.")
         try:
-            params[key] = yaml.safe_load(value)
+            params[key] = read_yaml(value)
         except yaml.YAMLError as error:
-            raise ConfigError(f"{word!r}: the value is not YAML.", given=word) from error
+            raise ConfigError(f"{word!r}: the value is not YAML: {error}", given=word) from error
     return params

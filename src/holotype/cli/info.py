@@ -5,49 +5,58 @@ from __future__ import annotations
 import argparse
 import sys
 
-from holotype.cli.show import BOLD, DIM, RED, coloured, fields, number, plain, print_json, prose, table
+from holotype.cli.show import BOLD, DIM, RED, clean, coloured, fields, number, plain, print_json, prose, table
+from holotype.cli.zoos import zoo_as_dict, zoo_as_text
 from holotype.errors import UnknownModelError
 from holotype.frozen import thaw
 from holotype.names import nearest
-from holotype.records import ModelInfo, PretrainedMetadata
+from holotype.records import ModelInfo, PretrainedMetadata, ZooInfo
 from holotype.registries import default_registry as registry
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this verb."""
-    parser.add_argument("names", nargs="+", metavar="NAME", help="an architecture or a pretrained entry")
+    parser.add_argument(
+        "names", nargs="+", metavar="NAME", help="an architecture, a pretrained entry or a zoo"
+    )
     parser.add_argument("--params", action="store_true", help="count the parameters (imports torch, once)")
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print all that is known of each name."""
-    records: list[ModelInfo | PretrainedMetadata] = []
+    records: list[ModelInfo | PretrainedMetadata | ZooInfo] = []
     for name in arguments.names:
         if not registry.exists(name) and registry.pretrained_exists(name):
             records.append(registry.get_pretrained_metadata(name))
             continue
         info = _find(name)
-        if arguments.params and info.params is None and info.problem is None:
+        if isinstance(info, ModelInfo) and arguments.params and info.params is None and info.problem is None:
             registry.count_parameters(name)
             info = registry.get_model_info(name)
         records.append(info)
     if arguments.json:
-        data = [record.to_dict() for record in records]
+        data = [zoo_as_dict(r) if isinstance(r, ZooInfo) else r.to_dict() for r in records]
         print_json(data[0] if len(data) == 1 else data)
     else:
         for at, record in enumerate(records):
             if at:
                 print()
-            _model(record) if isinstance(record, ModelInfo) else _pretrained(record)
+            if isinstance(record, ZooInfo):
+                print(zoo_as_text(record))
+            else:
+                _model(record) if isinstance(record, ModelInfo) else _pretrained(record)
     return 1 if any(isinstance(record, ModelInfo) and record.problem for record in records) else 0
 
 
-def _find(name: str) -> ModelInfo:
-    """`get_model_info`, whose error also suggests pretrained entries."""
+def _find(name: str) -> ModelInfo | ZooInfo:
+    """`get_model_info`, or the zoo of that name; the error also suggests pretrained entries."""
     try:
         return registry.get_model_info(name)
     except UnknownModelError as error:
+        zoo = next((zoo for zoo in registry.list_zoos() if zoo.name == name.strip().lower()), None)
+        if zoo is not None:
+            return zoo
         near = nearest(name, [*error.nearest, *registry.list_pretrained_models()])
         if not set(near) - set(error.nearest):
             raise
@@ -63,7 +72,7 @@ def _model(info: ModelInfo) -> None:
     print(coloured(info.qualified_name, BOLD))
     if info.problem is not None:
         sys.stdout.flush()
-        print(coloured(f"cannot be used: {info.problem}", RED))
+        print(coloured(f"cannot be used: {clean(info.problem)}", RED))
     counted = number(info.params) if info.params is not None else "not counted yet (--params counts)"
     where = f"{info.file}:{info.line}" if info.file and info.line else info.file
     pairs: list[tuple[str, object]] = [

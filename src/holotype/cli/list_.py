@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from holotype.cli.show import DIM, YELLOW, coloured, plain, print_json, table
+from holotype.cli.show import DIM, YELLOW, clean, coloured, plain, print_json, table
 from holotype.registries import default_registry as registry
 
 
@@ -25,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--problems", action="store_true", help="what keeps models from being used")
     parser.add_argument("--order", choices=["name", "registered"], default="name", help="default: name")
-    parser.add_argument("-q", "--names", action="store_true", help="names alone, one a line")
+    parser.add_argument(
+        "-q", "--names", action="store_true", help="names alone, one a line, or with --json a list"
+    )
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
 
 
@@ -42,7 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
         where=arguments.where,
         order=arguments.order,
     )
-    if arguments.names:
+    if arguments.names and arguments.json:
+        print_json(names)
+    elif arguments.names:
         print("\n".join(names), end="\n" if names else "")
     elif arguments.pretrained:
         _pretrained(names, as_json=arguments.json)
@@ -89,7 +93,7 @@ def _problems(arguments: argparse.Namespace) -> int:
         print_json([problem.to_dict() for problem in problems])
         return 1 if problems else 0
     for problem in problems:
-        print(problem.place)
+        print(plain(problem.place))
         for line in problem.message.splitlines():
             print(f"    {plain(line)}")
         if problem.names:
@@ -97,7 +101,7 @@ def _problems(arguments: argparse.Namespace) -> int:
     if registry.cache_problem:
         print(
             "the index cannot be kept, so each command reads every file again:\n"
-            f"    {registry.cache_problem}",
+            f"    {clean(registry.cache_problem)}",
             file=sys.stderr,
         )
     if not problems:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -27,7 +27,65 @@ def coloured(text: str, code: str) -> str:
 
 def plain(text: object) -> str:
     """One line without control characters: what a stranger registered must not drive a terminal."""
-    return "".join(c if c.isprintable() else " " for c in " ".join(str(text).split()))
+    return _printable(" ".join(str(text).split()))
+
+
+def clean(text: object) -> str:
+    """The same for a message of several lines, whose line breaks and indentation are kept."""
+    return "\n".join(map(_printable, str(text).split("\n")))
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal `text` takes: East Asian signs take two, combining marks none."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def _columns(char: str) -> int:
+    import unicodedata
+
+    if unicodedata.category(char) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def _wrap(text: str, room: int, first: str = "", later: str = "") -> list[str]:
+    """Lines of at most `room` columns, broken at spaces and at East Asian signs; no word is cut.
+
+    Args:
+        text: what to wrap.
+        room: columns.
+        first: the indentation of the first line.
+        later: the indentation of the lines after it.
+    """
+    lines: list[str] = []
+    line, empty = first, True
+    for word in text.split():
+        space = " "
+        for piece in [word] if word.isascii() else _pieces(word):
+            if not empty and columns(line) + len(space) + columns(piece) > room:
+                lines.append(line)
+                line, empty = later, True
+            line += piece if empty else space + piece
+            empty, space = False, ""
+    return lines if empty else [*lines, line]
+
+
+def _pieces(word: str) -> list[str]:
+    """A word, taken apart where a line may be broken: around each sign that is two columns wide."""
+    pieces: list[str] = []
+    wide = True
+    for char in word:
+        size = _columns(char)
+        if not pieces or size == 2 or (size == 1 and wide):
+            pieces.append(char)
+        else:
+            pieces[-1] += char
+        wide = size == 2 or (size == 0 and wide)
+    return pieces
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, names: int = 1) -> str:
@@ -43,7 +101,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, names: int
     """
     texts = [[plain(cell) for cell in row] for row in rows]
     room = width()
-    natural = [max([len(title), *(len(row[at]) for row in texts)]) for at, title in enumerate(header)]
+    natural = [max([len(title), *(columns(row[at]) for row in texts)]) for at, title in enumerate(header)]
     sizes = list(natural)
     for at in range(len(header) - 1, names - 1, -1):
         excess = sum(sizes) + 2 * (len(sizes) - 1) - room
@@ -55,31 +113,39 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, names: int
         if wrap:
             kept = "  ".join(row[1:names])
             rest = "  ".join(row[names:])
-            rest = f"{kept}  {_cut(rest, max(room - 6 - len(kept), 12))}" if kept else _cut(rest, room - 4)
+            rest = (
+                f"{kept}  {_cut(rest, max(room - 6 - columns(kept), 12))}" if kept else _cut(rest, room - 4)
+            )
             lines.append(coloured(row[0], BOLD) if number == 0 else row[0])
             if rest:
                 lines.append(coloured(f"    {rest.rstrip()}", DIM))
             continue
-        cells = [_cut(cell, size).ljust(size) for cell, size in zip(row, sizes, strict=True)]
+        cells = [_padded(_cut(cell, size), size) for cell, size in zip(row, sizes, strict=True)]
         line = "  ".join(cells).rstrip()
         lines.append(coloured(line, BOLD) if number == 0 else line)
     return "\n".join(lines)
 
 
 def _cut(text: str, size: int) -> str:
-    return text if len(text) <= size else f"{text[: size - 1].rstrip()}…"
+    if columns(text) <= size:
+        return text
+    while columns(text) >= size:
+        text = text[: min(len(text) - 1, size - 1)]
+    return f"{text.rstrip()}…"
+
+
+def _padded(text: str, size: int) -> str:
+    return text + " " * (size - columns(text))
 
 
 def fields(pairs: Iterable[tuple[str, object]]) -> str:
     """Labelled values, wrapped under their labels; what is missing is shown as missing."""
-    rows = [(label, "–" if value in (None, "", (), []) else value) for label, value in pairs]
-    size = max(len(label) for label, _ in rows)
+    rows = [(plain(label), plain("–" if value in (None, "", (), []) else value)) for label, value in pairs]
+    size = max(columns(label) for label, _ in rows)
     lines = []
-    for label, value in rows:
-        text = str(value) if isinstance(value, str) and "/" in value and " " not in value else plain(value)
-        wrapped = textwrap.wrap(text, width() - size - 2, break_long_words=False, break_on_hyphens=False)
-        for at, line in enumerate(wrapped or [""]):
-            head = coloured(label.ljust(size), DIM) if at == 0 else " " * size
+    for label, text in rows:
+        for at, line in enumerate(_wrap(text, width() - size - 2) or [""]):
+            head = coloured(_padded(label, size), DIM) if at == 0 else " " * size
             lines.append(f"{head}  {line}")
     return "\n".join(lines)
 
@@ -100,10 +166,7 @@ def prose(text: str, indent: int = 2) -> str:
     for line in paragraphs:
         own = " " * (indent + _indent(line))
         hanging = own + ("    " if line.startswith(" ") else "")
-        wrapped = textwrap.wrap(
-            plain(line), width(), initial_indent=own, subsequent_indent=hanging, break_on_hyphens=False
-        )
-        lines.extend(wrapped or [""])
+        lines.extend(_wrap(plain(line), width(), own, hanging) or [""])
     return "\n".join(lines)
 
 
@@ -117,5 +180,13 @@ def number(value: int | None) -> str:
 
 
 def print_json(value: Any) -> None:
-    """JSON that git can compare."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False, default=str))
+    """JSON that git can compare, and a terminal show: what it would obey, or cannot write, is escaped."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    text = json.dumps(
+        value, indent=2, ensure_ascii=not encoding.lower().startswith("utf"), sort_keys=False, default=str
+    )
+    print(re.sub("[^\n -~]", lambda found: _escaped(found[0]), text))
+
+
+def _escaped(char: str) -> str:
+    return char if char.isprintable() else json.dumps(char)[1:-1]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import Any
 
-from holotype.cli.show import print_json, table
+from holotype.cli.show import BOLD, coloured, fields, print_json, table
+from holotype.records import ZooInfo
 from holotype.registries import default_registry as registry
 
 
@@ -28,6 +30,28 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def zoo_as_dict(zoo: ZooInfo) -> dict[str, Any]:
+    """All that is known of a zoo, and the names of its models, for JSON."""
+    return {**zoo.to_dict(), "names": registry.list_models(zoo=zoo.name)}
+
+
+def zoo_as_text(zoo: ZooInfo) -> str:
+    """The same, for people."""
+    lines = [
+        coloured(zoo.name, BOLD),
+        fields((key.replace("_", " "), value) for key, value in zoo.to_dict().items() if key != "name"),
+    ]
+    names = registry.list_models(zoo=zoo.name)
+    if names:
+        infos = registry.get_model_infos(names)
+        rows = [(name, i.task or "–", i.description) for name, i in zip(names, infos, strict=True)]
+        lines += ["", table(("NAME", "TASK", "DESCRIPTION"), rows)]
+    return "\n".join(lines)
+
+
 def _short(folder: str) -> str:
-    relative = os.path.relpath(folder) if folder else ""
+    try:
+        relative = os.path.relpath(folder) if folder else ""
+    except (ValueError, OSError):  # on another drive of Windows; from a working directory that is gone
+        return folder
     return relative if len(relative) < len(folder) else folder
