@@ -7,19 +7,15 @@ import socket
 import ssl
 import struct
 import textwrap
-import threading
 import time
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from hostile import DATA, SHA, Server, redirect, send
 
 from holotype.errors import FetchError, OfflineError, VerificationError
 from holotype.store import http
 from holotype.store.fetch import fetch
-
-DATA = bytes(range(256)) * 2048
-SHA = hashlib.sha256(DATA).hexdigest()
 
 # A key and a certificate for localhost that protect nothing, valid until 2119.
 KEY = """
@@ -38,64 +34,6 @@ IobTRLcy+5sVxFAl5PMaNImDwjUjIbFtYIe/ZaUCIQDvPoG9JMXpHBxN3PQn3joczi+xltcsLNPuVpHO
 def pem(kind, text):
     lines = textwrap.wrap("".join(text.split()), 64)
     return "\n".join([f"-----BEGIN {kind}-----", *lines, f"-----END {kind}-----", ""])
-
-
-class Server:
-    """Answers each request by the next of its behaviours, the last one for good."""
-
-    def __init__(self, *behaviours, context=None):
-        self.behaviours = list(behaviours)
-        self.requests = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self):
-                outer.requests.append((self.path, dict(self.headers)))
-                self.close_connection = True
-                at = min(len(outer.requests), len(outer.behaviours)) - 1
-                with contextlib.suppress(OSError):
-                    outer.behaviours[at](self)
-
-            def log_message(self, *args):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        scheme = "http"
-        if context is not None:
-            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-            scheme = "https"
-        host = "localhost" if context is not None else "127.0.0.1"
-        self.url = f"{scheme}://{host}:{self.server.server_address[1]}"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *error):
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-
-def send(data=DATA, *, status=200, length=True, extra=(), only=None):
-    def behave(handler):
-        handler.send_response(status)
-        if length is not False:
-            handler.send_header("Content-Length", str(len(data) if length is True else length))
-        for name, value in extra:
-            handler.send_header(name, value)
-        handler.end_headers()
-        handler.wfile.write(data[:only])
-
-    return behave
-
-
-def redirect(url, status=302):
-    return send(b"", status=status, extra=[("Location", url)])
 
 
 def stall(handler):
