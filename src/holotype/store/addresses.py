@@ -152,13 +152,15 @@ def handlers(guard: Guard, timeout_s: float) -> list[urllib.request.BaseHandler]
         watch.daemon = True
         watch.start()
         try:
-            return respond()
-        except (OSError, http.client.HTTPException) as error:
-            if late.is_set():
-                raise ConnectionError("the head of the answer took too long") from error
-            raise
+            answer = respond()
+        except (OSError, http.client.HTTPException):
+            if not late.is_set():
+                raise
         finally:
             watch.cancel()
+        if late.is_set():  # also where http.client takes what there is of the head for all of it
+            raise ConnectionError("the head of the answer took too long")
+        return answer
 
     def decide(request: urllib.request.Request) -> None:
         nonlocal behind_proxy

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from holotype.errors import (
     FetchError,
@@ -29,12 +29,22 @@ from holotype.store.blobs import Blobs, Expected, blob_path
 from holotype.store.incoming import Incoming
 from holotype.store.locks import at_most_one, no_growth
 from holotype.store.progress import Bar, Progress, reporter
-from holotype.store.sources import FileSource, HttpSource, S3Source, Source, WheelSource, flag, parse_source
+from holotype.store.sources import (
+    SCHEMES,
+    FileSource,
+    HttpSource,
+    S3Source,
+    Source,
+    WheelSource,
+    flag,
+    parse_source,
+)
 
 _CHUNK = 2**20
 _MIRROR_ATTEMPTS = 2
 _HUNG_S = 120.0
 MirrorSource = FileSource | HttpSource | S3Source
+_Error = TypeVar("_Error", bound=Exception)
 
 
 @dataclass(frozen=True)
@@ -208,7 +218,7 @@ def split_mirrors(value: str, separator: str = os.pathsep) -> list[str]:
     for piece in value.split(separator):
         before = mirrors[-1] if mirrors else ""
         # The separator may be the colon of a URL.
-        after_scheme = piece.startswith("//") and before.lower() in ("http", "https", "file")
+        after_scheme = piece.startswith("//") and before.lower() in SCHEMES
         after_host = re.fullmatch(r"https?://[^/]+", before.lower()) and re.match(r"\d+(/|$)", piece)
         if separator == ":" and (after_scheme or after_host):
             mirrors[-1] = f"{before}:{piece}"
@@ -264,18 +274,24 @@ def _from_anywhere(blobs: Blobs, request: Request, report: Progress | None, time
     source = request.source
     if request.offline and not isinstance(source, FileSource):
         mirrors = "no mirror is set" if not tried else "the mirrors do not have it"
-        raise OfflineError(
+        offline = OfflineError(
             f"HOLOTYPE_OFFLINE is set, {source.shown} ({request.expected}) is not in the cache "
             f"{blobs.root}, and {mirrors}.",
             given=source.address,
             hint="Fetch it once without HOLOTYPE_OFFLINE, or name a store that has it in HOLOTYPE_MIRRORS.",
         )
+        raise _note(offline, tried)
     try:
         return _receive(source, blobs, request.expected, report, timeout_s, public_only=request.public_only)
     except (FetchError, MissingExtraError) as error:
-        if tried:
-            error.add_note("Tried before:\n" + "\n".join(f"  {line}" for line in tried))
+        _note(error, tried)
         raise
+
+
+def _note(error: _Error, tried: list[str]) -> _Error:
+    if tried:
+        error.add_note("Tried before:\n" + "\n".join(f"  {line}" for line in tried))
+    return error
 
 
 def _receive(

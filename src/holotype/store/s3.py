@@ -26,7 +26,7 @@ _CREDENTIALS = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_SKIP_SIGNATURE",
 )
-_FINAL = ("NotFoundError", "PermissionDeniedError", "UnauthenticatedError", "InvalidPathError")
+_FINAL = ("PermissionDeniedError", "UnauthenticatedError", "InvalidPathError")
 
 
 def download(
@@ -92,9 +92,9 @@ def _once(obstore: Any, store: Any, source: S3Source, sink: ResumableSink) -> No
     except StoreError:
         raise  # the sink's own
     except Exception as error:
-        if not type(error).__module__.startswith("obstore"):
+        if not (type(error).__module__.startswith("obstore") or isinstance(error, OSError)):
             raise
-        if type(error).__name__ in _FINAL:
+        if isinstance(error, FileNotFoundError) or type(error).__name__ in _FINAL:
             raise FetchError(f"{source.shown}: {_first_line(error)}", given=source.address) from error
         if start and (type(error).__name__ == "PreconditionError" or "416" in str(error)):
             # The file was replaced, or has no such part: what there is of it is of no use.
