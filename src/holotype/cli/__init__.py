@@ -16,6 +16,8 @@ VERBS = {
     "create": "Build a network and tell its size.",
     "check": "Check configs without building anything.",
     "predict": "Classify images with a pretrained entry.",
+    "verify": "Hash cached weight files again.",
+    "cache": "List, verify or prune what was fetched.",
     "tasks": "List tasks, and how many models each has.",
     "zoos": "List zoos, and where they were found.",
     "completion": "Print a script that completes model names in a shell.",
