@@ -1,10 +1,12 @@
 """Processes that die, race and meet disks that refuse. Afterwards the store holds the truth or nothing."""
 
+import contextlib
 import errno
 import hashlib
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from hostile import Server, send
 
 from holotype.errors import FetchError, StoreError, VerificationError
 from holotype.store.blobs import Blobs, Expected
@@ -144,9 +147,9 @@ def test_kill_at_random_moments(source, home):
 
 
 def test_many_processes_download_once(slow_server):
-    processes = [start(slow_server.url) for _ in range(5)]
+    processes = [start(slow_server.url) for _ in range(16)]
     results = [process.communicate(timeout=60) for process in processes]
-    assert [process.returncode for process in processes] == [0] * 5, results
+    assert [process.returncode for process in processes] == [0] * 16, results
     assert {out.strip() for out, _ in results} == {str(Blobs().path(SHA))}
     assert Blobs().path(SHA).read_bytes() == DATA
     assert len(slow_server.requests) == 1
@@ -248,8 +251,6 @@ def read_only():
     for path in [folder, *folder.rglob("*")]:
         if path.is_dir():
             path.chmod(0o755)
-    import shutil
-
     shutil.rmtree(folder)
 
 
@@ -313,6 +314,66 @@ def test_a_full_disk(home, source, monkeypatch):
         fetch(source.as_uri(), sha256=SHA)
     assert caught.value.errno == errno.ENOSPC and not isinstance(caught.value, FetchError)
     assert partial(home) == [] and find_cached(SHA) is None
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 4 MiB, where we may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("mounting needs root; test_a_write_that_the_kernel_refuses does the same by a limit")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_that_is_too_small_is_noticed_before_a_byte_comes(small_disk, slow_server, monkeypatch):
+    monkeypatch.setenv("HOLOTYPE_HOME", str(small_disk / "home"))
+    with pytest.raises(StoreError, match=r"needs 8\.0 MiB; the disk of .* has [34]\.\d MiB left") as caught:
+        fetch(slow_server.url, sha256=SHA)
+    assert "holotype cache prune" in str(caught.value)
+    assert partial(small_disk / "home") == []
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_a_disk_that_fills_up(small_disk, monkeypatch, length):
+    """Whether its size is told or not, and though there was room when the download began."""
+    home = small_disk / "home"
+    monkeypatch.setenv("HOLOTYPE_HOME", str(home))
+    part = DATA[: 3 * 2**20]
+    sha256 = hashlib.sha256(part).hexdigest()
+
+    real = Incoming.begin
+
+    def begin(self, *args):
+        real(self, *args)
+        (small_disk / "other").write_bytes(b"x" * 2 * 2**20)
+
+    with Server(send(part, length=length)) as server:
+        monkeypatch.setattr(Incoming, "begin", begin)
+        with pytest.raises(StoreError, match="The disk is full"):
+            fetch(f"{server.url}/x", sha256=sha256)
+        assert partial(home) == [], "what was written gives its room back"
+        assert find_cached(sha256) is None
+        monkeypatch.setattr(Incoming, "begin", real)
+        (small_disk / "other").unlink()
+        assert fetch(f"{server.url}/x", sha256=sha256).read_bytes() == part
+
+
+def test_a_disk_without_room_for_a_receipt(small_disk, source, monkeypatch):
+    home = small_disk / "home"
+    monkeypatch.setenv("HOLOTYPE_HOME", str(home))
+    part = DATA[: 2**20]
+    source.write_bytes(part)
+    sha256 = hashlib.sha256(part).hexdigest()
+    path = fetch(source.as_uri(), sha256=sha256)
+    (home / "receipts" / sha256[:2] / sha256).unlink()
+    with contextlib.suppress(OSError), (small_disk / "other").open("wb") as file:
+        file.write(b"x" * 4 * 2**20)
+    assert fetch(source.as_uri(), sha256=sha256) == path
 
 
 def test_a_write_that_the_kernel_refuses(home, source):

@@ -216,7 +216,7 @@ class Incoming:
         raise OSError(f"a new file in {folder} is taken away each time")
 
     def _take_over(self, folder: Path) -> bool:
-        """Make the largest unfinished file of a dead process our own; remove its smaller ones."""
+        """Make the largest file that a dead process left our own; remove the others."""
         dead: list[tuple[int, Path]] = []
         for path in folder.glob(f"{self.expected.sha256}.*"):
             with contextlib.suppress(OSError):
@@ -224,13 +224,11 @@ class Incoming:
                     dead.append((path.lstat().st_size, path))
         taken = False
         for size, path in sorted(dead, reverse=True):
-            if size and not taken:
-                taken = self._try_to_take(path)
-            elif size:
-                self._try_to_take(path, only_remove=True)
+            if self._try_to_take(path, only_remove=taken or size == 0):
+                taken = True
         return taken
 
-    def _try_to_take(self, path: Path, *, only_remove: bool = False) -> bool:
+    def _try_to_take(self, path: Path, *, only_remove: bool) -> bool:
         file = _open_dead(path)
         if file is None:
             return False
