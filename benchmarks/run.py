@@ -19,6 +19,8 @@ import textwrap
 import time
 from pathlib import Path
 
+from loading import loading
+
 LIST = "import holotype; names = holotype.list_models(); import sys; assert 'torch' not in sys.modules"
 PEERS = {
     "timm": "import timm; timm.list_models()",
@@ -86,6 +88,7 @@ def main() -> None:
         listing(env, peers, arguments.runs, cwd=home)
         creating(env)
         many_files(env, arguments.runs, home)
+        loading(env, peers, min(arguments.runs, 5))
 
 
 def line(what: str, figure: Figure, target: str = "", beside: str = "") -> None:

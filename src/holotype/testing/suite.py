@@ -89,7 +89,7 @@ def _test(
 
     parameters = []
     for name, run in runs:
-        reason = expected.get((name.partition("-")[0] if check == "saves_and_loads" else name, check))
+        reason = expected.get((name.rpartition("-")[0] if check == "saves_and_loads" else name, check))
         marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason is not None else []
         parameters.append(pytest.param(run, id=name, marks=marks))
     marked: Callable[..., None] = pytest.mark.parametrize("run", parameters)(test)
