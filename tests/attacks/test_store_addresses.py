@@ -137,6 +137,19 @@ def test_a_remote_catalog_cannot_name_files_of_this_machine(tmp_path):
         fetch((tmp_path / "x").as_uri(), sha256=SHA, from_remote_catalog=True)
 
 
+def test_a_remote_catalog_may_name_files_of_the_hub_that_the_user_chose(monkeypatch):
+    with Server(send()) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        assert fetch("hf://org/repo@main/x", sha256=SHA, from_remote_catalog=True).read_bytes() == DATA
+
+
+def test_mirrors_are_the_users_choice_whoever_names_the_file(monkeypatch, names):
+    with Server(send()) as mirror:
+        monkeypatch.setenv("HOLOTYPE_MIRRORS", mirror.url)
+        path = fetch("https://nowhere.invalid/x", sha256=SHA, from_remote_catalog=True)
+    assert path.read_bytes() == DATA
+
+
 def test_a_remote_catalog_may_name_a_public_machine(public_loopback):
     with Server(send()) as server:
         assert fetch(f"{server.url}/x", sha256=SHA, from_remote_catalog=True).read_bytes() == DATA

@@ -117,35 +117,6 @@ def test_kill_in_the_middle_of_a_download(slow_server, home):
     assert partial(home) == [], "the next one took it over"
 
 
-def test_kill_at_random_moments(source, home):
-    chance = random.Random(1)  # noqa: S311  # not a secret
-    code = (
-        "import sys\n"
-        "from holotype.store.fetch import fetch\n"
-        "print('ready', flush=True)\n"
-        "fetch(sys.argv[1], sha256=sys.argv[2])\n"
-    )
-    outcomes = set()
-    for _ in range(12):
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, source.as_uri(), SHA],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        process.stdout.readline()
-        time.sleep(chance.uniform(0, 0.04))
-        process.kill()
-        process.communicate()
-        blob = Blobs().path(SHA)
-        outcomes.add(blob.exists())
-        if blob.exists():
-            assert blob.read_bytes() == DATA
-            blob.unlink()
-        assert fetch(source.as_uri(), sha256=SHA).read_bytes() == DATA
-        Blobs().path(SHA).unlink()
-    assert False in outcomes, "some were killed before the end, or this test shows nothing"
-
-
 def test_many_processes_download_once(slow_server):
     processes = [start(slow_server.url) for _ in range(16)]
     results = [process.communicate(timeout=60) for process in processes]

@@ -237,6 +237,19 @@ def test_retry_after_is_respected(slept):
     assert slept[2] < 1
 
 
+def test_retry_after_at_once_is_no_reason_to_hammer(slept):
+    with Server(send(b"", status=503, extra=[("Retry-After", "0")]), send()) as server:
+        assert get(server).read_bytes() == DATA
+    assert slept[0] > 0
+
+
+def test_pauses_grow_and_differ():
+    pauses = [[http._delay(attempt) for _ in range(50)] for attempt in range(1, 12)]
+    for attempt, some in enumerate(pauses, 1):
+        whole = min(http._BACKOFF_MOST_S, http._BACKOFF_S * 2 ** (attempt - 1))
+        assert all(whole / 2 <= pause <= whole for pause in some) and len(set(some)) > 10
+
+
 def test_retry_after_too_long(slept):
     busy = send(b"", status=503, extra=[("Retry-After", "86400")])
     with Server(busy) as server, pytest.raises(FetchError, match="wait 86400 s"):
@@ -320,6 +333,23 @@ def test_a_mirror_on_the_web(monkeypatch, slept):
     assert mirror.requests[0][0] == f"/blobs/sha256/{SHA[:2]}/{SHA}"
     with pytest.raises(OfflineError, match="the mirrors do not have it"):
         fetch("https://nowhere.invalid/x", sha256="1" * 64)
+
+
+def test_a_mirror_over_tls(monkeypatch, context):
+    with Server(send(), context=context) as mirror:
+        monkeypatch.setenv("HOLOTYPE_MIRRORS", f"{mirror.url}/store/")
+        monkeypatch.setenv("HOLOTYPE_OFFLINE", "1")
+        assert fetch("https://nowhere.invalid/x", sha256=SHA).read_bytes() == DATA
+    assert mirror.requests[0][0] == f"/store/blobs/sha256/{SHA[:2]}/{SHA}"
+
+
+def test_a_mirror_with_one_bit_changed_is_passed_over_for_another(monkeypatch):
+    changed = bytearray(DATA)
+    changed[1234] ^= 1
+    with Server(send(bytes(changed))) as bad, Server(send()) as good:
+        monkeypatch.setenv("HOLOTYPE_MIRRORS", os.pathsep.join([bad.url, good.url]))
+        with pytest.warns(UserWarning, match="a mirror is wrong"):
+            assert fetch("https://nowhere.invalid/x", sha256=SHA).read_bytes() == DATA
 
 
 def test_a_mirror_that_fails_is_passed_over(monkeypatch, slept):

@@ -118,6 +118,17 @@ def test_a_wrong_content_range_starts_again(answer):
     assert ranges(server)[2] is None
 
 
+def test_a_part_from_elsewhere_is_refused_though_no_hash_would_tell():
+    def wrong(handler):
+        start = int(handler.headers["Range"][6:-1])
+        extra = [("ETag", '"1"'), ("Content-Range", f"bytes {start - 5}-{len(DATA) - 1}/{len(DATA)}")]
+        send(DATA[start - 5 :], status=206, extra=extra)(handler)
+
+    server = Server(serve(DATA, only=HALF), wrong, serve(DATA))
+    with server, pytest.warns(UserWarning, match="no published"):
+        assert get(server, sha256=None, allow_unverified=True).read_bytes() == DATA
+
+
 def test_a_range_that_cannot_be_had_starts_again():
     with Server(serve(DATA, only=HALF), send(b"", status=416), serve(DATA)) as server:
         assert get(server).read_bytes() == DATA
@@ -229,6 +240,15 @@ def test_what_a_living_process_writes_is_left_alone():
             assert file.read() == DATA[:HALF]
     Blobs().sweep(0)
     assert leftovers() == []
+
+
+def test_every_download_removes_what_is_old_and_spares_what_is_not():
+    with Server(serve(DATA)) as server:
+        old = leave_behind(server, sha256="1" * 64)
+        recent = leave_behind(server, sha256="2" * 64)
+        os.utime(old, (0, 0))
+        assert get(server).read_bytes() == DATA
+        assert not old.exists() and recent.exists()
 
 
 def test_a_link_among_unfinished_files_is_not_followed(tmp_path):

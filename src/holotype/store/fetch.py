@@ -205,7 +205,10 @@ def decide(
     if expected.sha256 is not None:
         bases = split_mirrors(environ.get("HOLOTYPE_MIRRORS", ""))
         mirrors = tuple(_mirror(base, expected.sha256, environ) for base in bases)
-    return Request(source, expected, mirrors, flag(environ, "HOLOTYPE_OFFLINE"), from_remote_catalog)
+    # A Hub of one's own is one's own choice, whoever names a file in it.
+    own_hub = isinstance(source, HttpSource) and source.token_variable and environ.get("HF_ENDPOINT")
+    public_only = from_remote_catalog and not own_hub
+    return Request(source, expected, mirrors, flag(environ, "HOLOTYPE_OFFLINE"), public_only)
 
 
 def split_mirrors(value: str, separator: str = os.pathsep) -> list[str]:
