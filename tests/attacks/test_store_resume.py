@@ -274,6 +274,32 @@ def test_two_that_want_the_same_remains_share_nothing():
         assert one.path != two.path
 
 
+def test_many_at_once_take_the_same_remains_over_once():
+    """Nothing but the lock on the remains keeps them apart."""
+    code = (
+        "import contextlib, sys\n"
+        "from holotype.store import fetch\n"
+        "fetch.at_most_one = lambda path, give_up: contextlib.nullcontext()\n"
+        "sys.stdin.readline()\n"
+        "fetch.fetch(sys.argv[1], sha256=sys.argv[2])\n"
+    )
+    with Server(serve(DATA)) as server:
+        leave_behind(server)
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", code, f"{server.url}/weights.pt", SHA], stdin=subprocess.PIPE
+            )
+            for _ in range(6)
+        ]
+        for process in processes:
+            process.stdin.write(b"go\n")
+            process.stdin.close()
+        assert [process.wait(timeout=60) for process in processes] == [0] * 6
+        assert sum(asked is not None for asked in ranges(server)) <= 1
+    assert find_cached(SHA).read_bytes() == DATA
+    assert leftovers() == []
+
+
 def test_an_interrupted_download_stays_for_the_next(monkeypatch):
     def interrupt(done, total):
         if done > 2 * 2**20:

@@ -1,6 +1,7 @@
 """Files in an object store, by obstore, from a small server on this machine that answers as S3 does."""
 
 import sys
+import time
 
 import pytest
 from hostile import DATA, SHA, Server, hang_up, send, serve
@@ -92,6 +93,28 @@ def test_final_answers(bucket, status):
 
 def test_busy_or_gone_and_then_there(bucket):
     bucket(send(b"", status=503), hang_up, serve(extra=DATED))
+    assert fetch(ADDRESS, sha256=SHA).read_bytes() == DATA
+
+
+def test_a_store_that_stalls(bucket):
+    def half(handler):
+        send(DATA, only=1000, extra=DATED)(handler)
+        handler.wfile.flush()
+        time.sleep(2)
+
+    bucket(half)
+    begun = time.monotonic()
+    with pytest.raises(FetchError, match="tried 5 times"):
+        fetch(ADDRESS, sha256=SHA, timeout_s=0.2)
+    assert time.monotonic() - begun < 8
+
+
+def test_a_replaced_file_is_fetched_whole(bucket):
+    def gone(handler):
+        send(b"<Error/>", status=412)(handler)
+
+    old = serve(b"x" * len(DATA), etag='"old"', extra=DATED, only=len(DATA) // 2)
+    bucket(old, gone, serve(etag='"new"', extra=DATED))
     assert fetch(ADDRESS, sha256=SHA).read_bytes() == DATA
 
 

@@ -206,6 +206,18 @@ def test_verify_command(registry, blobs, capsys):
     assert main(["verify", "nope"]) == 1
 
 
+def test_a_changed_file_that_cannot_be_moved_is_told(registry, blobs, capsys, monkeypatch):
+    change(blobs)
+
+    def refuse(self, target):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    assert main(["verify", "known"]) == 1
+    out = capsys.readouterr().out
+    assert "changed  test_store_cache/known.pt" in out and "cannot be moved aside" in out
+
+
 def test_cache_command(registry, blobs, capsys):
     fill(blobs)
     assert main(["cache", "ls"]) == 0
