@@ -119,7 +119,7 @@ def test_the_fingerprint_that_an_entry_publishes_is_checked_before_fetching(regi
     register(registry, path, "right", config_fingerprint=right)
     load_pretrained_model("right", registry=registry)
     register(registry, path, "wrong", config_fingerprint="0" * 64)
-    monkeypatch.setattr("holotype.loading.pretrained.fetch", None)
+    monkeypatch.setattr("holotype.loading.pretrained.fetch_open", None)
     with pytest.raises(MismatchError, match="config_fingerprint"):
         load_pretrained_model("wrong", registry=registry)
 

@@ -102,7 +102,7 @@ def never_fetch(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("something was fetched")
 
-    monkeypatch.setattr(module, "fetch", refuse)
+    monkeypatch.setattr(module, "fetch_open", refuse)
 
 
 def load(registry, name="tiny_demo", **options):

@@ -18,6 +18,8 @@ VERBS = {
     "predict": "Classify images with a pretrained entry.",
     "verify": "Hash cached weight files again.",
     "cache": "List, verify or prune what was fetched.",
+    "convert": "Write a weight file in another format.",
+    "export": "Write a model as an ONNX or PyTorch program.",
     "tasks": "List tasks, and how many models each has.",
     "zoos": "List zoos, and where they were found.",
     "completion": "Print a script that completes model names in a shell.",

@@ -73,12 +73,14 @@ class Checkpoint:
         record: everything else that is plain data: classes, signature, statistics, config.
         path: the file.
         format: its format.
+        left_out: keys beside the weights that hold no plain data, such as an optimizer's.
     """
 
     state: dict[str, torch.Tensor] = field(repr=False)
     record: Mapping[str, Any]
     path: Path
     format: str
+    left_out: tuple[str, ...] = ()
 
 
 def read_checkpoint(source: str | Path | Pinned, format: str | None = None) -> Checkpoint:
@@ -107,7 +109,7 @@ def read_checkpoint(source: str | Path | Pinned, format: str | None = None) -> C
             from holotype.loading.safetensors import read_safetensors
 
             state, texts = read_safetensors(source)
-            return Checkpoint(state, _plain(record_of(texts), path), path, format)
+            return _checkpoint(state, record_of(texts), path, format)
         if format == "npz":
             from holotype.loading.npz import read_npz
 
@@ -115,11 +117,18 @@ def read_checkpoint(source: str | Path | Pinned, format: str | None = None) -> C
         else:
             content = _load_pt(source)
             state, record = _split(content, path)
-        return Checkpoint(state, _plain(record, path), path, format)
+        return _checkpoint(state, record, path, format)
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be read: {error.strerror or error}.", given=str(path)
         ) from error
+
+
+def _checkpoint(
+    state: dict[str, torch.Tensor], record: Mapping[str, Any], path: Path, format: str
+) -> Checkpoint:
+    kept = _plain(record, path)
+    return Checkpoint(state, kept, path, format, tuple(key for key in record if key not in kept))
 
 
 def detect_format(pinned: Pinned) -> str:

@@ -21,8 +21,7 @@ from holotype.loading.keys import compile_key_map
 from holotype.loading.pinned import Pinned
 from holotype.names import nearest
 from holotype.records import PretrainedMetadata
-from holotype.store.blobs import Blobs
-from holotype.store.fetch import decide, fetch
+from holotype.store.fetch import decide, fetch_open
 
 __all__ = ["LoadedModelInfo", "load_pretrained_model"]
 
@@ -134,9 +133,12 @@ def load_pretrained_model(
         record = {"config_fingerprint": published}
         check_record(record, architecture, made.config, registry, origin=f"the entry {entry.name!r}")
 
-    path = fetch(entry.url_of(chosen), progress=progress, **known)  # type: ignore[arg-type]  # as above
     origin = f"the file of {entry.name!r}"
-    with _pinned(path, file.sha256) as pinned:
+    # One opened file from here on: what was hashed is what is read, whatever takes its name meanwhile.
+    with (
+        fetch_open(entry.url_of(chosen), progress=progress, **known) as opened,  # type: ignore[arg-type]  # as above
+        Pinned(opened.name, os.dup(opened.fileno())) as pinned,
+    ):
         checkpoint = read_checkpoint(pinned, chosen)
     bound = check_record(checkpoint.record, architecture, made.config, registry, origin=origin)
     net, report = carry_out(made, checkpoint.state, entry.key_map, origin)
@@ -152,18 +154,6 @@ def load_pretrained_model(
         sha256=file.sha256,
     )
     return net, describe(told, checkpoint, made, report, bound=bound)
-
-
-def _pinned(path: Path, sha256: str | None) -> Pinned:
-    """The file that was verified, and no other that may have taken its name since."""
-    verified = None if sha256 is None else Blobs().open_verified(sha256)
-    if verified is None:  # without a published hash; or it is in no cache of ours
-        pinned = Pinned(path)
-        if sha256 is not None:
-            pinned.check_sha256(sha256)
-        return pinned
-    with verified:
-        return Pinned(path, os.dup(verified.fileno()))
 
 
 def _choose_format(entry: PretrainedMetadata, format: str | None) -> str:

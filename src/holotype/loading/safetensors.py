@@ -196,21 +196,14 @@ def new_file(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
     Raises:
         LoadingError: the name is taken, or the folder cannot be written to.
     """
-    taken = LoadingError(
-        f"{path} is there already.", given=str(path), hint="Choose another name, or pass overwrite=True."
-    )
-    if not overwrite and os.path.lexists(path):  # a broken link is taken, too
-        raise taken
+    check_free(path, overwrite=overwrite)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if overwrite:
-            temporary.replace(path)
-        else:
-            _name_if_free(temporary, path, taken)
+        give_name(temporary, path, overwrite=overwrite)
     except OSError as error:
         raise LoadingError(
             f"{path} cannot be written: {error.strerror or error}.", given=str(path)
@@ -219,11 +212,30 @@ def new_file(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
-def _name_if_free(temporary: Path, path: Path, taken: LoadingError) -> None:
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Refuse a name that is taken, unless it may be overwritten."""
+    if not overwrite and os.path.lexists(path):  # a broken link is taken, too
+        raise LoadingError(
+            f"{path} is there already.",
+            given=str(path),
+            hint="Choose another name, or say that it may go: overwrite.",
+        )
+
+
+def give_name(temporary: Path, path: Path, *, overwrite: bool) -> None:
+    """Give a complete file its name.
+
+    Raises:
+        LoadingError: somebody else took it meanwhile.
+    """
+    if overwrite:
+        temporary.replace(path)
+        return
     try:
         path.hardlink_to(temporary)
     except FileExistsError:
-        raise taken from None
+        check_free(path, overwrite=False)
+        raise
     except (OSError, NotImplementedError):  # no hard links here
         temporary.replace(path)
 
