@@ -55,8 +55,8 @@ class Server:
         self.thread.join()
 
 
-def serve(data=None, *, etag='"1"', ignore_range=False, only=None, extra=()):
-    """As a good server does: ranges, and If-Range. `only` bytes of each answer come, then a reset."""
+def serve(data=None, *, etag='"1"', ignore_range=False, only=None, abrupt=False, extra=()):
+    """As a good server does: ranges, If-Range. `only` bytes of each answer come, then its end, or a reset."""
 
     def behave(handler):
         whole = DATA if data is None else data
@@ -73,7 +73,7 @@ def serve(data=None, *, etag='"1"', ignore_range=False, only=None, extra=()):
         rest = whole[start:]
         handler.server.sent += min(len(rest), only or len(rest))
         send(rest, status=206 if start else 200, extra=[*headers, *extra], only=only)(handler)
-        if only and only < len(rest):
+        if abrupt and only < len(rest):
             handler.wfile.flush()
             time.sleep(0.02)  # what was sent is to arrive before the reset
             hang_up(handler)
