@@ -262,7 +262,7 @@ def _places(path: Path, header: dict[str, Any], available: int) -> dict[str, Pla
         raise _damaged(path, f"{len(header)} tensors; at most {MOST_TENSORS} are read")
     places: dict[str, Place] = {}
     for name, entry in header.items():
-        if not _NAME.fullmatch(name):
+        if not _NAME.fullmatch(name) or name.startswith("/") or ".." in name.split("/"):
             raise _damaged(path, f"{name!r:.80} is not a tensor's name")
         if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
             raise _damaged(path, f"{name}: expected dtype, shape and data_offsets")
