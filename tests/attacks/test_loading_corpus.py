@@ -410,7 +410,8 @@ CHILD = """
     seen, watching = [], [False]
     FORBIDDEN = {
         "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.mkdir", "os.rename", "os.remove",
-        "shutil.move", "exec", "subprocess.Popen", "pickle.find_class", "socket.connect", "ctypes.dlopen", "import",
+        "shutil.move", "exec", "subprocess.Popen", "pickle.find_class", "socket.connect",
+        "ctypes.dlopen", "import",
     }
     WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
