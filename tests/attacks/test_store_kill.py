@@ -2,7 +2,8 @@
 
 Most of the moments are lines: a child that runs one job is killed when it reaches the n-th line of the
 store's code, for n spread over the whole job, so that every step is hit however short it is. The others
-are moments in time; a job may be done before. The children are forks of one small process, so that each costs milliseconds.
+are moments in time; a job may be done before. The children are forks of one small process, so that each
+costs milliseconds.
 """
 
 import hashlib
