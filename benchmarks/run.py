@@ -19,6 +19,8 @@ import textwrap
 import time
 from pathlib import Path
 
+from loading import loading
+
 LIST = "import holotype; names = holotype.list_models(); import sys; assert 'torch' not in sys.modules"
 PEERS = {
     "timm": "import timm; timm.list_models()",
@@ -86,6 +88,7 @@ def main() -> None:
         print(f"{'what':46}{'CPU s':>8}{'wall s':>8}{'MiB':>7}  {'target':20}beside")
         listing(env, peers, arguments.runs, cwd=home)
         many_files(env, arguments.runs, home)
+        loading(env, peers, min(arguments.runs, 5))
         creating()  # last: from here on this process is large, and its children would begin as large
 
 

@@ -52,7 +52,9 @@ _ELSEWHERE = {
     "HolotypeError": ("holotype.errors", "HolotypeError"),
     "ModelInfo": ("holotype.records", "ModelInfo"),
     "PretrainedMetadata": ("holotype.records", "PretrainedMetadata"),
+    "load_checkpoint": ("holotype.loading.own_file", "load_checkpoint"),
     "load_pretrained_model": ("holotype.loading.pretrained", "load_pretrained_model"),
+    "save_pretrained": ("holotype.loading.saving", "save_pretrained"),
 }
 
 __all__ = [
@@ -79,6 +81,7 @@ __all__ = [
     "list_problems",
     "list_tasks",
     "list_zoos",
+    "load_checkpoint",
     "load_pretrained_model",
     "model_registry",
     "net_factory",
@@ -88,6 +91,7 @@ __all__ = [
     "register_model_config",
     "register_weights",
     "registry",
+    "save_pretrained",
     "zoo",
 ]
 
@@ -95,7 +99,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from holotype.errors import HolotypeError
+    from holotype.loading.own_file import load_checkpoint
     from holotype.loading.pretrained import load_pretrained_model
+    from holotype.loading.saving import save_pretrained
     from holotype.records import ModelInfo, PretrainedMetadata
     from holotype.registries import Registry, Zoo
     from holotype.registries import default_registry as model_registry

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from holotype.errors import MissingExtraError
 
-EXTRAS = {"torch": "torch", "numpy": "torch", "PIL": "vision"}
+EXTRAS = {"torch": "torch", "numpy": "torch", "PIL": "vision", "obstore": "s3"} | dict.fromkeys(
+    ("onnx", "onnxscript", "onnxruntime"), "export"
+)
 
 
 def missing_extra(error: ImportError, what: str) -> MissingExtraError | None:

@@ -275,7 +275,9 @@ class Surface(Registering):
             parameters, is_open = from_facts(to_facts(target))
             if parameters is not None:
                 check(full, parameters, of=name, open_parameters=is_open)
-        network: nn.Module = target(**full)
+        from holotype.origin import stamp
+
+        network: nn.Module = stamp(target(**full), f"{entry.zoo}/{entry.name}", full, parameters, target)
         return network
 
     def create_from_config(self, config: Mapping[str, Any] | str | os.PathLike[str]) -> nn.Module:

@@ -7,19 +7,15 @@ import socket
 import ssl
 import struct
 import textwrap
-import threading
 import time
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from hostile import DATA, SHA, Server, redirect, send
 
 from holotype.errors import FetchError, OfflineError, VerificationError
 from holotype.store import http
 from holotype.store.fetch import fetch
-
-DATA = bytes(range(256)) * 2048
-SHA = hashlib.sha256(DATA).hexdigest()
 
 # A key and a certificate for localhost that protect nothing, valid until 2119.
 KEY = """
@@ -38,64 +34,6 @@ IobTRLcy+5sVxFAl5PMaNImDwjUjIbFtYIe/ZaUCIQDvPoG9JMXpHBxN3PQn3joczi+xltcsLNPuVpHO
 def pem(kind, text):
     lines = textwrap.wrap("".join(text.split()), 64)
     return "\n".join([f"-----BEGIN {kind}-----", *lines, f"-----END {kind}-----", ""])
-
-
-class Server:
-    """Answers each request by the next of its behaviours, the last one for good."""
-
-    def __init__(self, *behaviours, context=None):
-        self.behaviours = list(behaviours)
-        self.requests = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self):
-                outer.requests.append((self.path, dict(self.headers)))
-                self.close_connection = True
-                at = min(len(outer.requests), len(outer.behaviours)) - 1
-                with contextlib.suppress(OSError):
-                    outer.behaviours[at](self)
-
-            def log_message(self, *args):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        scheme = "http"
-        if context is not None:
-            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-            scheme = "https"
-        host = "localhost" if context is not None else "127.0.0.1"
-        self.url = f"{scheme}://{host}:{self.server.server_address[1]}"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *error):
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-
-def send(data=DATA, *, status=200, length=True, extra=(), only=None):
-    def behave(handler):
-        handler.send_response(status)
-        if length is not False:
-            handler.send_header("Content-Length", str(len(data) if length is True else length))
-        for name, value in extra:
-            handler.send_header(name, value)
-        handler.end_headers()
-        handler.wfile.write(data[:only])
-
-    return behave
-
-
-def redirect(url, status=302):
-    return send(b"", status=status, extra=[("Location", url)])
 
 
 def stall(handler):
@@ -299,6 +237,19 @@ def test_retry_after_is_respected(slept):
     assert slept[2] < 1
 
 
+def test_retry_after_at_once_is_no_reason_to_hammer(slept):
+    with Server(send(b"", status=503, extra=[("Retry-After", "0")]), send()) as server:
+        assert get(server).read_bytes() == DATA
+    assert slept[0] > 0
+
+
+def test_pauses_grow_and_differ():
+    pauses = [[http._delay(attempt) for _ in range(50)] for attempt in range(1, 12)]
+    for attempt, some in enumerate(pauses, 1):
+        whole = min(http._BACKOFF_MOST_S, http._BACKOFF_S * 2 ** (attempt - 1))
+        assert all(whole / 2 <= pause <= whole for pause in some) and len(set(some)) > 10
+
+
 def test_retry_after_too_long(slept):
     busy = send(b"", status=503, extra=[("Retry-After", "86400")])
     with Server(busy) as server, pytest.raises(FetchError, match="wait 86400 s"):
@@ -382,6 +333,23 @@ def test_a_mirror_on_the_web(monkeypatch, slept):
     assert mirror.requests[0][0] == f"/blobs/sha256/{SHA[:2]}/{SHA}"
     with pytest.raises(OfflineError, match="the mirrors do not have it"):
         fetch("https://nowhere.invalid/x", sha256="1" * 64)
+
+
+def test_a_mirror_over_tls(monkeypatch, context):
+    with Server(send(), context=context) as mirror:
+        monkeypatch.setenv("HOLOTYPE_MIRRORS", f"{mirror.url}/store/")
+        monkeypatch.setenv("HOLOTYPE_OFFLINE", "1")
+        assert fetch("https://nowhere.invalid/x", sha256=SHA).read_bytes() == DATA
+    assert mirror.requests[0][0] == f"/store/blobs/sha256/{SHA[:2]}/{SHA}"
+
+
+def test_a_mirror_with_one_bit_changed_is_passed_over_for_another(monkeypatch):
+    changed = bytearray(DATA)
+    changed[1234] ^= 1
+    with Server(send(bytes(changed))) as bad, Server(send()) as good:
+        monkeypatch.setenv("HOLOTYPE_MIRRORS", os.pathsep.join([bad.url, good.url]))
+        with pytest.warns(UserWarning, match="a mirror is wrong"):
+            assert fetch("https://nowhere.invalid/x", sha256=SHA).read_bytes() == DATA
 
 
 def test_a_mirror_that_fails_is_passed_over(monkeypatch, slept):

@@ -102,7 +102,7 @@ def never_fetch(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("something was fetched")
 
-    monkeypatch.setattr(module, "fetch", refuse)
+    monkeypatch.setattr(module, "fetch_open", refuse)
 
 
 def load(registry, name="tiny_demo", **options):
@@ -259,7 +259,7 @@ def test_a_new_head(registry, add, original):
         ({"dtype": "int8"}, LoadingError),
         ({"dtype": "float23"}, LoadingError),
         ({"dtype": torch.int64}, LoadingError),
-        ({"in_channels": 1}, LoadingError),
+        ({"in_channels": 0}, LoadingError),
         ({"size": 7}, LoadingError),
         ({"size": (6, 7)}, LoadingError),
         ({"num_classes": -1}, LoadingError),

@@ -200,6 +200,20 @@ def test_the_text_of_a_bar():
     assert bar.line(2**20, None, 0.0) == "model.pt  1.0  MiB"
 
 
+def test_what_was_there_before_is_no_part_of_the_speed():
+    bar = Bar("model.pt")
+    bar(3 * 2**20, 4 * 2**20)  # taken over from a process that died
+    assert bar.line(3 * 2**20 + 2**19, 4 * 2**20, 1.0).endswith("0.5 MiB/s  0:01 left")
+
+
+def test_a_bar_that_is_not_finished_ends_its_line(capfd):
+    bar = Bar("model.pt")
+    bar(1, None)
+    bar.close()
+    bar.close()
+    assert capfd.readouterr().err.count("\n") == 1
+
+
 def test_what_another_put_there_meanwhile_is_used(home, monkeypatch):
     from holotype.store import fetch as module
 

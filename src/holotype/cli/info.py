@@ -1,9 +1,11 @@
-"""``holotype info``: `get_model_info`, `get_pretrained_metadata`, `list_zoos`, printed."""
+"""``holotype info``: `get_model_info`, `get_pretrained_metadata`, `describe_file`, printed."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
+from typing import Any
 
 from holotype.cli.show import BOLD, DIM, RED, clean, coloured, fields, number, plain, print_json, prose, table
 from holotype.cli.zoos import zoo_as_dict, zoo_as_text
@@ -13,20 +15,26 @@ from holotype.names import nearest
 from holotype.records import ModelInfo, PretrainedMetadata, ZooInfo
 from holotype.registries import default_registry as registry
 
+_SHOWN = 20
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this verb."""
-    parser.add_argument(
-        "names", nargs="+", metavar="NAME", help="an architecture, a pretrained entry or a zoo"
-    )
+    what = "an architecture, a pretrained entry, a zoo, or a weight file"
+    parser.add_argument("names", nargs="+", metavar="NAME", help=what)
     parser.add_argument("--params", action="store_true", help="count the parameters (imports torch, once)")
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print all that is known of each name."""
-    records: list[ModelInfo | PretrainedMetadata | ZooInfo] = []
+    records: list[Any] = []
     for name in arguments.names:
+        if not registry.exists(name) and not registry.pretrained_exists(name) and Path(name).is_file():
+            from holotype.loading.weight_file import describe_file
+
+            records.append(describe_file(name))
+            continue
         if not registry.exists(name) and registry.pretrained_exists(name):
             records.append(registry.get_pretrained_metadata(name))
             continue
@@ -44,8 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
                 print()
             if isinstance(record, ZooInfo):
                 print(zoo_as_text(record))
+            elif isinstance(record, ModelInfo):
+                _model(record)
+            elif isinstance(record, PretrainedMetadata):
+                _pretrained(record)
             else:
-                _model(record) if isinstance(record, ModelInfo) else _pretrained(record)
+                _weight_file(record)
     return 1 if any(isinstance(record, ModelInfo) and record.problem for record in records) else 0
 
 
@@ -135,6 +147,38 @@ def _pretrained(entry: PretrainedMetadata) -> None:
         print(f"{coloured(format, BOLD)}  {about}")
         print(f"    {plain(entry.url_of(format))}")
         print(f"    sha256 {file.sha256 or 'not given: loading is refused'}")
+
+
+def _weight_file(file: Any) -> None:
+    print(coloured(plain(file.path), BOLD))
+    known = ("name", "task", "license", "dataset", "holotype_version", "config_fingerprint")
+    pairs: list[tuple[str, object]] = [
+        ("format", file.format),
+        ("size", f"{number(file.size_bytes)} bytes"),
+        ("tensors", number(len(file.tensors))),
+        ("numbers", number(file.params)),
+        ("dtypes", ", ".join(f"{count} {dtype}" for dtype, count in file.dtypes.items())),
+        ("architecture", file.architecture or "not recorded"),
+        ("config", _value(file.config)),
+    ]
+    pairs += [(key.replace("_", " "), file.record[key]) for key in known if key in file.record]
+    pairs += [(_value(key), _cut(_value(value))) for key, value in file.record.items() if key not in known]
+    if file.left_out:
+        pairs.append(("no plain data", ", ".join(file.left_out)))
+    if file.holds_code:
+        pairs.append(("holds code", "loading it would run it"))
+    print(fields(pairs))
+    if file.tensors:
+        shown = file.tensors[:_SHOWN]
+        print()
+        rows = [(t.name, t.dtype, " × ".join(map(str, t.shape)) or "–") for t in shown]
+        print(table(("TENSOR", "DTYPE", "SHAPE"), rows))
+        if len(file.tensors) > len(shown):
+            print(coloured(f"and {len(file.tensors) - len(shown)} more (--json has all)", DIM))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 def _value(value: object) -> str:

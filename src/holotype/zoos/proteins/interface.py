@@ -5,6 +5,7 @@ Shapes: B pairs; L residues (padded); D embedding width; H hidden width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -36,6 +37,8 @@ class BaseProteinModel(nn.Module):
 
     Attributes:
         task: what these models are for.
+        capabilities: what they promise to `holotype.testing`; a family may promise more.
+        small_parameters: parameters that make a small network, for tests.
         encodes_alone: a fact of the class: does it turn each protein into a vector without looking at
             the other one? If so, N proteins are encoded once and `score` takes all pairs of them.
         input_dim: D, the width of the embeddings it takes.
@@ -44,6 +47,8 @@ class BaseProteinModel(nn.Module):
     """
 
     task = Task.PROTEIN_INTERACTION
+    capabilities: ClassVar[frozenset[str]] = frozenset({"compile", "export"})
+    small_parameters: ClassVar[Mapping[str, object]] = {"input_dim": 12, "hidden_dim": 16}
     encodes_alone: ClassVar[bool] = False
     input_dim: int
     symmetry: Symmetry = "none"

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import ClassVar, Literal, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -174,6 +175,12 @@ class EfficientNet_Lite(ImageClassifier):  # noqa: N801  # the name that publish
 
     Source: Tan and Le 2019, table 1; differs as the top of this module says.
     """
+
+    small_parameters: ClassVar[Mapping[str, object]] = {
+        **ImageClassifier.small_parameters,
+        "width": 0.25,
+        "depth": 0.5,
+    }
 
     def __init__(
         self,

@@ -6,6 +6,9 @@ by the network's total stride.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +23,8 @@ class ImageClassifier(nn.Module):
     rest.
 
     Attributes:
+        capabilities: what it promises to `holotype.testing`; a family may promise more.
+        small_parameters: parameters that make a small network, for tests; a family adds its own.
         num_classes: N; with 0, `forward` returns the embedding.
         in_channels: C.
         size: (height, width) that it was made for; a family says whether it takes others.
@@ -28,6 +33,10 @@ class ImageClassifier(nn.Module):
     """
 
     task = Task.IMAGE_CLASSIFICATION
+    capabilities: ClassVar[frozenset[str]] = frozenset(
+        {"num_classes", "reset_classifier", "in_channels", "size", "compile", "export"}
+    )
+    small_parameters: ClassVar[Mapping[str, object]] = {"size": 64, "num_classes": 5}
     min_size = 32
     num_classes: int
     classifier: nn.Module

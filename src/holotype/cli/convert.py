@@ -1,0 +1,31 @@
+"""``holotype convert``: `holotype.loading.convert.convert`, printed."""
+
+from __future__ import annotations
+
+import argparse
+
+from holotype.cli.show import number, plain, print_json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this verb."""
+    parser.add_argument("source", metavar="IN", help="a safetensors, .pt or .npz file")
+    parser.add_argument("target", metavar="OUT", help="the new file, ending in .safetensors or .pt")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Convert, and tell what was compared."""
+    from holotype.loading.convert import convert
+
+    done = convert(arguments.source, arguments.target, overwrite=arguments.overwrite)
+    if arguments.json:
+        print_json(done.to_dict())
+        return 0
+    print(
+        f"{plain(done.target)}: {done.tensors} tensors, {number(done.size_bytes)} bytes; equal to the source"
+    )
+    if done.left_out:
+        print(f"left out, no plain data: {plain(', '.join(done.left_out))}")
+    return 0

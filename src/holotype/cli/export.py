@@ -1,0 +1,49 @@
+"""``holotype export``: `holotype.loading.export.export`, of a pretrained entry or a file, printed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from holotype.cli.show import number, plain, print_json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this verb."""
+    parser.add_argument(
+        "name", metavar="NAME", help="a pretrained entry, or a file that save_pretrained wrote"
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the new file")
+    parser.add_argument(
+        "--format", choices=("onnx", "pt2"), help="what to write (default: what FILE ends in)"
+    )
+    parser.add_argument("--size", type=int, metavar="N", help="the pictures' side in pixels, if another one")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Load, export, and tell how far the outputs differ."""
+    from holotype.loading.export import export
+    from holotype.loading.own_file import load_checkpoint
+    from holotype.loading.pretrained import load_pretrained_model
+    from holotype.registries import default_registry as registry
+
+    name = arguments.name
+    load = (
+        load_checkpoint
+        if not registry.pretrained_exists(name) and Path(name).is_file()
+        else load_pretrained_model
+    )
+    net, info = load(name, inference=True, size=arguments.size)
+    done = export(net, arguments.output, format=arguments.format, info=info, overwrite=arguments.overwrite)
+    if arguments.json:
+        print_json(done.to_dict())
+        return 0
+    batches = ", ".join(str(batch) for batch in sorted(done.batches))
+    print(
+        f"{plain(done.path)}: {number(done.size_bytes)} bytes; "
+        f"largest difference {done.largest_difference:.2g} at outputs up to {done.scale:.2g} "
+        f"(batches of {batches})"
+    )
+    return 0

@@ -1,0 +1,54 @@
+"""``holotype verify``: `holotype.store.verify`, printed."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from typing import TYPE_CHECKING
+
+from holotype.cli.show import GREEN, RED, coloured, plain, print_json
+
+if TYPE_CHECKING:
+    from holotype.store.cache import Verified
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this verb."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help="pretrained entries ('holotype list -p')")
+    parser.add_argument("--all", action="store_true", help="every entry that is known")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.epilog = (
+        "A file that has changed is moved aside and fetched again by the next load. Exits with 1 then."
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Hash the cached files of entries again, and print what that has shown."""
+    from holotype.store.cache import verify
+
+    if bool(arguments.names) == arguments.all:
+        print("holotype verify: give the names of entries, or --all", file=sys.stderr)
+        return 2
+    return report(verify(None if arguments.all else arguments.names), as_json=arguments.json)
+
+
+def report(found: list[Verified], *, as_json: bool) -> int:
+    """Print what was verified; 1 if anything has changed."""
+    changed = sum(one.state == "changed" for one in found)
+    if as_json:
+        print_json([dataclasses.asdict(one) for one in found])
+        return 1 if changed else 0
+    colours = {"ok": GREEN, "changed": RED}
+    for one in found:
+        state = coloured(f"{one.state:8}", colours.get(one.state, "0"))
+        print(f"{state} {plain(one.name)}")
+        if one.state == "changed":
+            print(f"         {plain(one.problem)}")
+            print(
+                f"         moved to {one.quarantined}" if one.quarantined else "         and is still there"
+            )
+    counts = {state: sum(one.state == state for one in found) for state in ("ok", "missing", "no hash")}
+    told = [f"{count} {state}" for state, count in counts.items() if count]
+    print(", ".join([*told, f"{changed} changed"]), file=sys.stderr)
+    return 1 if changed else 0

@@ -1,0 +1,61 @@
+"""The formats in which a network is saved and loaded again, as the library offers them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from holotype.testing.subjects import ConformanceError, Subject
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    RoundTrip = Callable[[Subject, nn.Module, Path], nn.Module]
+
+
+def round_trips() -> Mapping[str, RoundTrip]:
+    """For each format that can be loaded, what saves a network in a folder and loads it back."""
+    return {"safetensors": _safetensors, "pt": _pt, "npz": _npz}
+
+
+def _safetensors(subject: Subject, net: nn.Module, folder: Path) -> nn.Module:
+    """The library's own file, which alone suffices to load the network back."""
+    from holotype.loading.own_file import load_checkpoint
+    from holotype.loading.saving import save_pretrained
+
+    path = folder / "net.safetensors"
+    save_pretrained(net, path, registry=subject.zoo)
+    other, info = load_checkpoint(path, registry=subject.zoo)
+    if info.network != subject.info.qualified_name:
+        raise ConformanceError(f"{subject.info.qualified_name!r} comes back as {info.network!r}.")
+    return other
+
+
+def _pt(subject: Subject, net: nn.Module, folder: Path) -> nn.Module:
+    import torch
+
+    path = folder / "net.pt"
+    torch.save(net.state_dict(), path)
+    return _load_bare(subject, path)
+
+
+def _npz(subject: Subject, net: nn.Module, folder: Path) -> nn.Module:
+    import numpy as np
+
+    path = folder / "net.npz"
+    np.savez(path, **{name: value.detach().numpy() for name, value in net.state_dict().items()})
+    return _load_bare(subject, path)
+
+
+def _load_bare(subject: Subject, path: Path) -> nn.Module:
+    """Load a file that holds tensors only."""
+    from holotype.loading.own_file import load_checkpoint
+
+    with warnings.catch_warnings():
+        # That nothing in the file binds it to the architecture is known here.
+        warnings.filterwarnings("ignore", ".*does not record which architecture", UserWarning)
+        return load_checkpoint(
+            path, architecture=subject.name, config=dict(subject.small), registry=subject.zoo
+        )[0]
