@@ -21,14 +21,12 @@ from holotype.names import nearest
 from holotype.records import Parameter
 
 ANY = "anything"
+_BY_POSITION = "can only be passed by position, and parameters are passed by name"
 _SHOWN = 60  # characters of a value in a message
 
 
 class PositionalOnly(Parameter):
     """A parameter before the ``/``: parameters are passed by name, so it cannot be given."""
-
-
-_BY_POSITION = "can only be passed by position, and parameters are passed by name"
 
 
 def problems_with(
@@ -341,13 +339,13 @@ def to_facts(target: Any) -> dict[str, Any] | None:
                 literal = encode_value(freeze(parameter.default))
             except MetadataError:
                 literal = None
-        kind = {parameter.POSITIONAL_ONLY: "p", parameter.KEYWORD_ONLY: "k"}.get(parameter.kind, "n")
+        positional_only, keyword_only = parameter.POSITIONAL_ONLY, parameter.KEYWORD_ONLY
+        kind = "p" if parameter.kind is positional_only else "k" if parameter.kind is keyword_only else "n"
         params.append([parameter.name, annotation, source, literal, kind])
     if isinstance(target, type):
         owner = next(cls for cls in target.__mro__ if "__init__" in vars(cls))
-        if owner is object or owner is _torch_module(
-            target
-        ):  # the latter takes *args, **kwargs, and wants none
+        # `nn.Module` takes *args, **kwargs, and wants none.
+        if owner in (object, _torch_module(target)):
             return {"params": [], "open": False}
     return {"params": params, "open": is_open}
 

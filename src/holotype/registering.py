@@ -122,8 +122,7 @@ class Registering:
         frozen = freeze(config, f"config of {name!r}")
         parameters, is_open = from_facts(to_facts(cls))
         if parameters is not None:
-            problems = problems_with(frozen, parameters, open_parameters=is_open)
-            problems = [problem for problem in problems if not _is_missing(problem)]
+            problems = problems_with(frozen, parameters, open_parameters=is_open, missing=False)
             if problems:
                 from holotype.errors import ParameterError
 
@@ -246,10 +245,6 @@ def _task_of(target: Any) -> str | None:
     """The class attribute `task`. A method or property of that name is something else."""
     task = getattr(target, "task", None) if isinstance(target, type) else None
     return task if isinstance(task, str) else None
-
-
-def _is_missing(problem: str) -> bool:
-    return problem.partition(": ")[2].startswith("missing")
 
 
 def _caller(module: str | None = None) -> tuple[str, str, int]:

@@ -266,7 +266,7 @@ class Registry(Surface):
                 self._overridden.add((entry.zoo, entry.name, other.identity()))
             self._overridden.discard((entry.zoo, entry.name, identity))
             self._live[key] = entry
-            current = self._catalog and self._catalog.in_table(table, entry.zoo, entry.name)
+            current = self._catalog.in_table(table, entry.zoo, entry.name) if self._catalog else None
             if current is None or current.from_session or current.identity() != identity:
                 self._version += 1  # an import that says what the index says changes nothing
 

@@ -287,7 +287,9 @@ class Surface(Registering):
             config: a mapping, or the path of a YAML or JSON file.
 
         Raises:
-            ConfigError: it lists every problem.
+            ConfigError: the file or mapping is no config; it lists every problem.
+            ParameterError: only the parameters do not fit; it lists every one that does not.
+            UnknownModelError, AmbiguousNameError, BrokenModelError: see `create_model`.
         """
         from holotype.config import read_model
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from holotype.cli import show
+
 HOLOTYPE = [sys.executable, "-m", "holotype"]
 
 
@@ -116,6 +118,97 @@ def test_control_characters_never_reach_the_terminal(tmp_path: Path) -> None:
         assert "\x07" not in run(*words, cwd=tmp_path).stdout
 
 
+EVIL = {
+    "description": "a/\x1b[31mred\x1b]0;pwned\x07",
+    "paper": "\x9b2Jhttps://example.org/\u202e",
+    "\x1b[2Jkey": "x\udc80y",
+}
+
+
+@pytest.mark.parametrize(
+    "words", [["list"], ["info", "evil"], ["list", "--json"], ["info", "evil", "--json"]], ids=" ".join
+)
+def test_nothing_registered_drives_the_terminal(tmp_path: Path, words: list[str]) -> None:
+    project(tmp_path, f"@register_model('evil', **{EVIL!a})\ndef build(a='\\x1b]0;x\\x07'): ...\n")
+    done = run(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert controls(done.stdout + done.stderr) == set()
+    if "--json" in words:
+        found = json.loads(done.stdout)
+        found = found if isinstance(found, dict) else next(m for m in found if m["name"] == "evil")
+        assert {key: found[key] for key in EVIL} == EVIL
+
+
+def controls(text: str) -> set[str]:
+    return {char for char in text if not char.isprintable()} - {"\n"}
+
+
+def test_neither_configs_nor_errors_drive_the_terminal(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        'model: {name: v2, "\\e[2Jkey": 1, params: {"\\e]0;pwned\\a": 2, "\\N[31m": [1, "\\e"]}}\n'
+    )
+    for words in (["check"], ["check", "--json"], ["create", "--config"]):
+        done = run(*words, str(config))
+        assert done.returncode == 1
+        assert "pwned" in done.stdout + done.stderr
+        assert controls(done.stdout + done.stderr) == set()
+    done = run("create", "v2", "\x1b]0;pwned\x07=1")
+    assert "]0;pwned : no such parameter" in done.stderr
+    assert len(done.stderr.splitlines()) == 3  # the lines of a message are kept
+    assert controls(done.stderr) == set()
+    done = run("check", str(tmp_path / "\x1b]0;pwned\x07"))
+    assert controls(done.stdout) == set()
+
+
+def test_a_warning_is_one_line_without_code(tmp_path: Path) -> None:
+    source = (
+        "from holotype import register_alias\n@register_model('good')\ndef build(): ...\n"
+        "register_alias('old', 'good', deprecated='gone \\x1b[2J soon,\\nuse good')\n"
+    )
+    done = run("info", "old", cwd=project(tmp_path, source))
+    assert done.returncode == 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("holotype info: warning: 'old' is a deprecated name for 'good'")
+    assert line.endswith("soon, use good")
+    assert controls(line) == set()
+
+
+def test_what_an_encoding_cannot_write_is_no_failure(tmp_path: Path) -> None:
+    project(tmp_path, "@register_model('good', description='größer 網路')\ndef build(): ...\n")
+    for env in (
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ):
+        for words in (["info", "good"], ["list"], ["zoos"], ["info", "--help"], ["__complete", ""]):
+            done = run(*words, cwd=tmp_path, **env)
+            assert (done.returncode, done.stderr) == (0, "")
+        done = run("info", "good", "--json", cwd=tmp_path, **env)
+        assert json.loads(done.stdout)["description"] == "größer 網路"
+
+
+def test_wide_signs_take_two_columns(tmp_path: Path) -> None:
+    text = "蛋白質相互作用の予測モデル。" * 12
+    source = "".join(
+        f"@register_model('{name}', description={about!r})\n"
+        f"def {name}():\n    '''One line.\n\n    {about}\n    '''\n"
+        for name, about in (
+            ("wide", text),
+            ("mixed", f"a model of {text} and e\u0301e\u0301"),
+            ("short", text[:9]),
+        )
+    )
+    project(tmp_path, source)
+    for words in (["list"], ["info", "wide"], ["info", "mixed"]):
+        lines = run(*words, cwd=tmp_path).stdout.splitlines()
+        assert any(text[:4] in line for line in lines)
+        assert max(show.columns(line) for line in lines if " /" not in line) <= 80
+    rows = show.table(("NAME", "TASK", "ABOUT"), [("a", "網路網", "x"), ("b", "e\u0301", "y")]).splitlines()
+    assert [
+        show.columns(row[: row.index(last)]) for row, last in zip(rows, ("ABOUT", "x", "y"), strict=True)
+    ] == [14] * 3
+
+
 def test_exit_codes(tmp_path: Path) -> None:
     assert run("list").returncode == 0
     assert run("info", "no_such_model").returncode == 1
@@ -158,6 +251,38 @@ def test_names_alone_are_one_a_line() -> None:
         "cross_attention",
         "",
     ]
+
+
+def test_names_alone_as_json() -> None:
+    assert json.loads(run("list", "-q", "--json", "cross*").stdout) == ["cross_attention"]
+    assert "efficientnet_lite0_imagenet1k" in json.loads(run("list", "-q", "-p", "--json").stdout)
+    assert json.loads(run("list", "-q", "--json", "no*such").stdout) == []
+
+
+def test_info_tells_of_a_zoo() -> None:
+    done = run("info", "Proteins")
+    assert done.returncode == 0, done.stderr
+    assert "first-party" in done.stdout
+    assert "multihead_attention" in done.stdout
+    about = json.loads(run("info", "proteins", "--json").stdout)
+    assert about["name"] == "proteins"
+    assert about["models"] == len(about["names"]) == 4
+    assert "proteins" in run("__complete", "info", "prot").stdout
+
+
+def test_a_model_goes_before_a_zoo_of_its_name(tmp_path: Path) -> None:
+    project(tmp_path, "@register_model('zoo_of_mine')\ndef build(): ...\n")
+    assert json.loads(run("info", "zoo_of_mine", "--json", cwd=tmp_path).stdout)["kind"] == "builder"
+
+
+def test_a_folder_that_has_no_relative_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    from holotype.cli import zoos
+
+    def relpath(path: str) -> str:
+        raise ValueError("path is on mount 'C:', start on mount 'D:'")
+
+    monkeypatch.setattr(os.path, "relpath", relpath)
+    assert zoos._short("C:\\zoo") == "C:\\zoo"
 
 
 def test_a_closed_pipe_is_no_error() -> None:
@@ -204,6 +329,11 @@ def test_create_builds_from_words_and_from_a_file(tmp_path: Path) -> None:
     assert "hidden_dim" in wrong.stderr
     assert "dropout" in wrong.stderr
     assert run("create", "v1", "hidden_dim").returncode == 1
+    for value in ("2020-99-99", "!!bool maybe", "[" * 3000, "{"):
+        wrong = run("create", "v1", f"hidden_dim={value}")
+        assert wrong.returncode == 1
+        assert "the value is not YAML" in wrong.stderr
+        assert "Traceback" not in wrong.stderr
     assert run("create").returncode == 1
 
 
@@ -240,6 +370,8 @@ def test_completion(tmp_path: Path) -> None:
     assert "hidden_dim=" in run("__complete", "create", "v2", "hid").stdout
     for shell in ("bash", "zsh", "fish"):
         assert "holotype __complete" in run("completion", shell).stdout
+    for line in run("completion", "fish").stdout.splitlines():  # -f turns off the names of files
+        assert " -f" not in line or "not __fish_seen_subcommand_from check predict" in line
     script = tmp_path / "completion.bash"
     script.write_text(run("completion", "bash").stdout)
     code = (

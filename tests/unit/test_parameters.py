@@ -1,6 +1,8 @@
 """Parameters are checked against hints read as text."""
 
 import pathlib
+import sys
+import time
 
 import pytest
 
@@ -94,9 +96,77 @@ def test_unknown_missing_and_wrong():
     check({"hidden_dim": 1, "anything": 2}, parameters, of="net", open_parameters=True)
 
 
-def test_long_values_are_shown_short():
-    (problem,) = problems_with({"a": "x" * 10_000}, [Parameter("a", "int")])
+@pytest.mark.parametrize(
+    "value",
+    ["x" * 10_000, [1] * 10_000, {"k": "x" * 10_000}, 1 << 100_000],
+    ids=["text", "list", "dict", "int"],
+)
+def test_long_values_are_shown_short(value):
+    (problem,) = problems_with({"a": value}, [Parameter("a", "bool")])
     assert len(problem) < 150
+
+
+@pytest.mark.parametrize("wrap", [list, tuple, lambda x: dict(enumerate(x)), freeze])
+def test_a_value_that_would_fill_the_memory_is_not_written_out(wrap):
+    value = ["lol"]
+    for _ in range(3 if wrap is freeze else 9):  # freezing copies, so no bomb survives it
+        value = wrap([value] * 9)
+    start = time.monotonic()
+    (problem,) = problems_with({"a": value}, [Parameter("a", "int")])
+    assert time.monotonic() - start < 2
+    assert len(problem) < 150
+
+
+@pytest.mark.parametrize("value", ["it's", [1, 2.5, None], {"a": (1,)}, {"b": 1, "c": [True]}, -7, b"x", ()])
+def test_short_values_are_shown_whole(value):
+    (problem,) = problems_with({"a": value}, [Parameter("a", "Callable")])
+    assert f"got {value!r} (" in problem
+    (problem,) = problems_with({"a": freeze(value)}, [Parameter("a", "Callable")])
+    assert f"got {value!r} (" in problem
+
+
+def test_missing_parameters_are_reported_unless_unwanted():
+    parameters = [Parameter("a", "int"), Parameter("b", "int")]
+    assert len(problems_with({"a": "x"}, parameters)) == 2
+    assert problems_with({"a": "x"}, parameters, missing=False) == ["a: expected int, got 'x' (str)"]
+
+
+def by_position(a, b=1, /, c=2): ...
+
+
+def by_position_and_open(a=1, /, **more): ...
+
+
+def test_what_can_only_be_passed_by_position():
+    from holotype.scan import scan
+
+    parameters, is_open = from_facts(to_facts(by_position))
+    text = b"@deco\ndef by_position(a, b=1, /, c=2): ..."
+    assert from_facts(scan(text)["functions"]["by_position"]["init"]) == (parameters, is_open)
+    for params, names in (
+        ({"a": 1}, ["a"]),
+        ({}, ["a"]),
+        ({"c": 3}, ["a"]),
+        ({"a": 1, "b": 2}, ["a", "b"]),
+    ):
+        problems = problems_with(params, parameters)
+        assert [problem.partition(":")[0] for problem in problems] == names
+        assert all("can only be passed by position" in problem for problem in problems)
+        with pytest.raises(TypeError):
+            by_position(**params)
+    assert problems_with({}, parameters, missing=False) == []
+    parameters, is_open = from_facts(to_facts(by_position_and_open))
+    by_position_and_open(**{"a": 2})
+    assert problems_with({"a": 2}, parameters, open_parameters=is_open) == []
+
+
+def test_building_refuses_what_can_only_be_passed_by_position():
+    from holotype import Registry
+
+    registry = Registry()
+    registry.register_model("net")(by_position)
+    with pytest.raises(ParameterError, match="a: can only be passed by position"):
+        registry.create_model("net", a=1)
 
 
 class Net:
@@ -148,3 +218,24 @@ def test_a_torch_module_without_a_constructor_takes_nothing():
     bare = type("Bare", (nn.Module,), {})
     assert from_facts(to_facts(bare)) == ((), False)
     assert [p.name for p in from_facts(to_facts(nn.Linear))[0]][:2] == ["in_features", "out_features"]
+
+
+def test_a_signature_with_a_hint_that_names_nothing():
+    class Lazy:
+        """Python 3.14 evaluates hints when the signature is asked for."""
+
+        @property
+        def __signature__(self):
+            raise NameError("name 'Tensor' is not defined")
+
+        def __call__(self): ...
+
+    assert to_facts(Lazy()) is None
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="hints are evaluated when the function is defined")
+def test_hints_that_name_nothing_are_read_as_text():
+    scope = {}
+    exec("def f(a: NotThere, b: int = 1): ...", scope)  # noqa: S102 - made here
+    parameters, _ = from_facts(to_facts(scope["f"]))
+    assert [p.annotation for p in parameters] == ["NotThere", "int"]

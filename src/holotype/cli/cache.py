@@ -85,7 +85,7 @@ def _ls(files: list[CachedFile], *, as_json: bool) -> int:
     ]
     if rows:
         print(table(("SHA256", "SIZE", "SINCE", "USED BY"), rows))
-    print(f"{_count(files)} in {cache_home()}", file=sys.stderr)
+    print(f"{_count(files)} in {plain(cache_home())}", file=sys.stderr)
     return 0
 
 

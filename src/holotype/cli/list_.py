@@ -25,9 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--problems", action="store_true", help="what keeps models from being used")
     parser.add_argument("--order", choices=["name", "registered"], default="name", help="default: name")
-    parser.add_argument(
-        "-q", "--names", action="store_true", help="names alone, one a line, or with --json a list"
-    )
+    parser.add_argument("-q", "--names", action="store_true", help="names alone, one a line")
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
 
 

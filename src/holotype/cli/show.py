@@ -113,9 +113,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, names: int
         if wrap:
             kept = "  ".join(row[1:names])
             rest = "  ".join(row[names:])
-            rest = (
-                f"{kept}  {_cut(rest, max(room - 6 - columns(kept), 12))}" if kept else _cut(rest, room - 4)
-            )
+            left = max(room - 6 - columns(kept), 12) if kept else room - 4
+            rest = f"{kept}  {_cut(rest, left)}" if kept else _cut(rest, left)
             lines.append(coloured(row[0], BOLD) if number == 0 else row[0])
             if rest:
                 lines.append(coloured(f"    {rest.rstrip()}", DIM))
@@ -129,7 +128,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, names: int
 def _cut(text: str, size: int) -> str:
     if columns(text) <= size:
         return text
-    while columns(text) >= size:
+    while text and columns(text) >= size:
         text = text[: min(len(text) - 1, size - 1)]
     return f"{text.rstrip()}…"
 

@@ -46,7 +46,9 @@ def report(found: list[Verified], *, as_json: bool) -> int:
         if one.state == "changed":
             print(f"         {plain(one.problem)}")
             print(
-                f"         moved to {one.quarantined}" if one.quarantined else "         and is still there"
+                f"         moved to {plain(one.quarantined)}"
+                if one.quarantined
+                else "         and is still there"
             )
     counts = {state: sum(one.state == state for one in found) for state in ("ok", "missing", "no hash")}
     told = [f"{count} {state}" for state, count in counts.items() if count]

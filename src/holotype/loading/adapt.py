@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from holotype.errors import LoadingError
 from holotype.loading.build import LoadReport, build_empty, fill
 from holotype.loading.checkpoint import import_torch
+from holotype.loading.collection import paused_collection
 from holotype.loading.keys import map_keys
 from holotype.names import nearest
 from holotype.origin import KEY, data_of, origin_of, plain
@@ -135,6 +136,7 @@ class Plan:
         return self.wishes.size if self.adjust or any(key in self.changed for key in SIZES) else None
 
 
+@paused_collection()
 def plan(
     name: str,
     build: Callable[[Mapping[str, Any]], nn.Module],
@@ -225,6 +227,7 @@ def plan(
     return made
 
 
+@paused_collection()
 def carry_out(
     made: Plan, state: Mapping[str, torch.Tensor], key_map: Mapping[str, str] | None, origin: str
 ) -> tuple[nn.Module, LoadReport]:

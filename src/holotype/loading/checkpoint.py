@@ -27,6 +27,7 @@ from holotype.errors import (
 )
 from holotype.frozen import freeze
 from holotype.loading.archives import open_archive
+from holotype.loading.collection import paused_collection
 from holotype.loading.pickles import check_pickle, refusal
 from holotype.loading.pinned import Pinned
 from holotype.names import nearest
@@ -83,6 +84,7 @@ class Checkpoint:
     left_out: tuple[str, ...] = ()
 
 
+@paused_collection()
 def read_checkpoint(source: str | Path | Pinned, format: str | None = None) -> Checkpoint:
     """Read a weight file.
 
