@@ -12,6 +12,7 @@ import subprocess
 import sys
 from typing import Any
 
+from holotype.link import REGISTERING
 from holotype.zoo_finder import PROBING, ZooSpec, import_path
 
 _CHILD = (
@@ -86,7 +87,10 @@ def child(task: dict[str, Any]) -> None:
 
 
 def _told(error: BaseException) -> str:
-    return f"importing it failed: {type(error).__name__}: {error}".rstrip(": ")
+    told = f"importing it failed: {type(error).__name__}: {error}".rstrip(": ")
+    if isinstance(error, NameError) and error.name in REGISTERING:
+        told += f"; write: from holotype import {error.name}"
+    return told
 
 
 def _line_in(error: BaseException, module: str) -> int | None:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from holotype.errors import MetadataError, MissingFieldError
 from holotype.frozen import FrozenDict, freeze, thaw
-from holotype.names import check_name, nearest
+from holotype.names import check_name, is_name, nearest, split_qualified
 
 FORMATS = ("safetensors", "pt", "npz", "pt2", "onnx")
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -399,6 +399,10 @@ class PretrainedMetadata(_Record):
         take("formats", (Mapping,), "a mapping from format to {file_size, sha256}")
         if "network" not in values and not any(p.startswith("network") for p in problems):
             problems.append("network: missing; which architecture do these weights fill?")
+        elif "network" in values:
+            its_zoo, short = split_qualified(values["network"])
+            if not is_name(short) or (its_zoo is not None and not is_name(its_zoo)):
+                problems.append(f"network: {values['network']!r} is not the name of an architecture")
         if "resolution" in values:
             size = values["resolution"]
             size = (size, size) if isinstance(size, int) else tuple(size)

@@ -372,7 +372,17 @@ class _Scanner:
                 continue
             if isinstance(node, ast.Call):
                 self.note(node.func if isinstance(node.func, ast.Call) else node)
+                self.handed_on(node)
             inside.extend(ast.iter_child_nodes(node))
+
+    def handed_on(self, call: ast.Call) -> None:
+        """Note the function in ``partial(register_model, …)``: what it registers, only running can tell."""
+        if (
+            call.args
+            and self.symbol(call.func) == "functools.partial"
+            and (symbol := self.symbol(call.args[0]))
+        ):
+            self.hidden += [symbol, *self.forks.get(symbol, ())]
 
     def note(self, callee: ast.expr) -> None:
         """Note a decorator or a call that runs at import in a way that cannot be followed."""
