@@ -47,41 +47,45 @@ class Update:
         self.sources: dict[str, Source | None] = {}
         self.digests: dict[str, str] = {}
         self.outside: dict[str, File] = {}
-        # module -> path, stat, digest, deps, failed
-        self.old: dict[str, tuple[str, str, str, list[str], str]] = {}
+        # module -> path, stat, digest, deps, failed. Files with equal deps share one list of them.
+        self.old: dict[str, tuple[bytes, str, str, list[str], str]] = {}
         self.environment = environment()
         self.prebuilt: dict[str, Any] | None = None
 
     def run(self) -> Snapshot:
         """Read, link, write; return the zoo as it is now."""
+        split: dict[str, list[str]] = {}
         for module, path, stat, digest, deps, failed in self.db.execute(
             "SELECT module, path, stat, digest, deps, failed FROM files WHERE zoo = ?", (self.key,)
         ):
-            self.old[module] = (os.fsdecode(path), stat, digest, deps.split(), failed)
+            if deps not in split:
+                split[deps] = deps.split()
+            self.old[module] = (path, stat, digest, split[deps], failed)
         changed = {module for module in self.files if self._changed(module, self.files[module])}
         changed |= {
             module for module in self.old if module not in self.files and self._outside_changed(module)
         }
+        touched = {id(deps) for deps in split.values() if not changed.isdisjoint(deps)}
         relink = [
             module
             for module in self.files
             if module in changed
-            or module not in self.old
-            or self.old[module][4] not in ("", self.environment)
-            or not changed.isdisjoint(self.old[module][3])
+            or (old := self.old.get(module)) is None
+            or old[4] not in ("", self.environment)
+            or id(old[3]) in touched
         ]
         linked = self._link(relink)
         return self._write(linked, changed)
 
     def _changed(self, module: str, file: File) -> bool:
         old = self.old.get(module)
-        if old is not None and old[0] == file.path and old[1] == file.stat:
+        if old is not None and old[1] == file.stat:  # a file that was moved has another ctime
             return False
         if self.prebuilt is None:
             self.prebuilt = prebuilt_facts(self.spec) if not self.old else {}
         source, digest = read_source(module, file, self.prebuilt)
         self.digests[module] = digest
-        if old is not None and old[0] == file.path and old[2] == digest:
+        if old is not None and old[2] == digest and old[0] == os.fsencode(file.path):
             return False
         self.sources[module] = source
         return True
@@ -158,7 +162,8 @@ class Update:
                 for name in result.deps
                 if name in self.files or self.spec.holds(name) or follows(self.spec, name)
             ]
-        outside = sorted({name for names in deps.values() for name in names if not self.spec.holds(name)})
+        every = {id(names): names for names in deps.values()}.values()
+        outside = sorted(name for name in set().union(*every) if not self.spec.holds(name))
         for module in outside:
             if module not in self.outside:
                 self.outside[module] = outside_file(self.spec, module)
@@ -183,6 +188,15 @@ class Update:
                     db.execute("DELETE FROM files WHERE zoo = ? AND module = ?", (self.key, module))
                     self._forget(module)
             for module, file in files.items():
+                old = self.old.get(module)
+                if (
+                    old
+                    and old[1] == file.stat
+                    and module not in linked
+                    and module not in changed
+                    and file.settled
+                ):
+                    continue
                 self._write_file(
                     module, file, deps.get(module, []), failed.get(module, ""), module in changed
                 )
@@ -224,7 +238,6 @@ class Update:
                     (stat, " ".join(deps), failed, self.key, module),
                 )
             return
-
         source = self._source_of(module)
         if module not in self.digests:
             self.digests[module] = read_source(module, file)[1]
@@ -243,7 +256,6 @@ class Update:
         )
 
     def _write_entries(self, module: str, result: Linked) -> None:
-
         path = self.files[module].path
         self.db.executemany(
             "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
