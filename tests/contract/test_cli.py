@@ -356,6 +356,15 @@ def test_problems_are_told_with_their_place(tmp_path: Path) -> None:
     assert run("list", "--problems").returncode == 0
 
 
+def test_refresh_tries_failed_imports_again(tmp_path: Path) -> None:
+    source = "NAMES = open('names.txt').read().split()\nfor name in NAMES:\n    register_model(name)(lambda: name)\n"
+    project(tmp_path, source)
+    assert "late" not in run("list", "-q", cwd=tmp_path).stdout
+    (tmp_path / "names.txt").write_text("late")
+    assert "late" in run("list", "-q", "--refresh", cwd=tmp_path).stdout
+    assert "late" in run("list", "-q", cwd=tmp_path).stdout
+
+
 def test_an_unwritable_cache_is_told_once_asked() -> None:
     done = run("list", HOLOTYPE_HOME="/dev/null/nowhere")
     assert done.returncode == 0

@@ -23,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-p", "--pretrained", action="store_true", help="pretrained entries, not architectures"
     )
+    parser.add_argument(
+        "--refresh", action="store_true", help="read every file anew, try failed imports again"
+    )
     parser.add_argument("--problems", action="store_true", help="what keeps models from being used")
     parser.add_argument("--order", choices=["name", "registered"], default="name", help="default: name")
     parser.add_argument("-q", "--names", action="store_true", help="names alone, one a line")
@@ -31,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what was asked for."""
+    if arguments.refresh:
+        registry.refresh()
     if arguments.problems:
         return _problems(arguments)
     asked = registry.list_pretrained_models if arguments.pretrained else registry.list_models
