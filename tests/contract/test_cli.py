@@ -356,6 +356,14 @@ def test_problems_are_told_with_their_place(tmp_path: Path) -> None:
     assert run("list", "--problems").returncode == 0
 
 
+def test_what_is_no_network_is_told_so(tmp_path: Path) -> None:
+    project(tmp_path, "@register_model('three')\ndef three(): return 3\n")
+    done = run("create", "three", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "not an nn.Module" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_refresh_tries_failed_imports_again(tmp_path: Path) -> None:
     source = "NAMES = open('names.txt').read().split()\nfor name in NAMES:\n    register_model(name)(lambda: name)\n"
     project(tmp_path, source)

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from holotype.cli.show import fields, number, print_json
-from holotype.errors import ConfigError
+from holotype.errors import ConfigError, RegistryError
 from holotype.registries import default_registry as registry
 
 
@@ -26,7 +26,14 @@ def run(arguments: argparse.Namespace) -> int:
         network = registry.create_from_config(arguments.config)
     else:
         network = registry.create_model(arguments.name, **_params(arguments.params))
-    parameters = list(network.parameters())
+    try:
+        parameters = list(network.parameters())
+    except AttributeError as error:
+        raise RegistryError(
+            f"what {arguments.name or arguments.config!r} builds is not an nn.Module that works: {error}.",
+            given=network,
+            hint="Does its __init__ call super().__init__(), and does its builder return a network?",
+        ) from error
     about: dict[str, Any] = {
         "class": f"{type(network).__module__}.{type(network).__qualname__}",
         "params": sum(parameter.numel() for parameter in parameters),
