@@ -43,7 +43,8 @@ check: $(STAMP)  ## lint, format, types, layers, and the examples and links of t
 	$(BIN)/python -m pytest tests/docs
 
 parity: $(PEERS_STAMP)  ## the same numbers as the public implementations, in .venv-peers
-	$(PEERS)/bin/python -m pytest -W default tests/parity $(ARGS)
+	# Birder loads setuptools late, whose own distutils then quarrels with one that is loaded already.
+	SETUPTOOLS_USE_DISTUTILS=stdlib $(PEERS)/bin/python -m pytest -W default tests/parity $(ARGS)
 
 bench: $(STAMP) $(PEERS_STAMP)  ## speed, as ratios against other libraries in one run
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/run.py $(ARGS)

@@ -14,7 +14,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -82,6 +82,22 @@ class Checkpoint:
     path: Path
     format: str
     left_out: tuple[str, ...] = ()
+
+    def in_memory(self) -> Checkpoint:
+        """The same, independent of the file.
+
+        A cached blob never changes, so it may stay mapped. A user's own file may be saved over: its mapped
+        pages would vanish under the network, and take the process with them.
+        """
+        copies: dict[tuple[Any, ...], torch.Tensor] = {}
+        state = {}
+        for name, tensor in self.state.items():
+            # Tensors that are one in the file stay one.
+            key = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
+            if key not in copies or not tensor.numel():
+                copies[key] = tensor.clone()
+            state[name] = copies[key]
+        return replace(self, state=state)
 
 
 @paused_collection()

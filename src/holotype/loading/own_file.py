@@ -103,7 +103,8 @@ def load_checkpoint(
     with Pinned(path) as pinned:
         if sha256 is not None:
             pinned.check_sha256(sha256)
-        checkpoint = read_checkpoint(pinned, format)
+        checkpoint = read_checkpoint(pinned, format).in_memory()
+        pinned.check_same()  # so what was copied is what was hashed
     record, origin = checkpoint.record, str(path)
     recorded = record.get("architecture")
     if not isinstance(recorded, str):
