@@ -217,14 +217,16 @@ class Registry(Surface):
         """Is what is known of an entry sure to be what its file says now? One look at one file."""
         if entry.problem is not None:
             return False
-        spec = self._spec_of(entry)
-        return spec is None or bool(
-            self._get_index().known(spec).holds(entry.module, entry.detail.get("path"))
-        )
+        with self._lock:  # the index may have to look, and its connection is for one thread at a time
+            spec = self._spec_of(entry)
+            return spec is None or bool(
+                self._get_index().known(spec).holds(entry.module, entry.detail.get("path"))
+            )
 
     def look_no_further(self) -> None:
         """From now on, tell of other people's zoos only what earlier looks saw: read and run no file."""
-        self._get_index().remembers_only = True
+        with self._lock:
+            self._get_index().remembers_only = True
 
     def refresh(self) -> None:
         """Forget what was read from files, and read them anew; also try failed imports again."""
