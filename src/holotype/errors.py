@@ -11,6 +11,7 @@
     │   │   ├── UnknownPretrainedError                … no such pretrained entry
     │   │   ├── UnknownZooError                       … no such zoo
     │   │   ├── UnknownTaskError                      … no such task
+    │   │   ├── UnknownDatasetError                   … no such dataset
     │   │   └── UnknownFormatError                    … no such weight format
     │   ├── AmbiguousNameError        LookupError   one name, several zoos
     │   ├── BrokenModelError          ImportError   the file behind a name cannot be used
@@ -18,6 +19,9 @@
     ├── MetadataError                 ValueError    metadata that does not hold together
     ├── ParameterError                TypeError, ValueError   parameters that do not fit a constructor
     ├── ConfigError                   ValueError    a config file or mapping that cannot be used
+    ├── DataError                     ValueError    sequences, pairs or embeddings that cannot be used
+    │   └── LeakageError                            … test data that training would have seen
+    ├── TrainingError                 RuntimeError  a training that cannot go on
     ├── MissingExtraError             ImportError   an optional package is not installed
     ├── ShapeError                    ValueError    a tensor of the wrong shape
     ├── PairwiseModelError            TypeError     one protein, where a model needs both of a pair
@@ -46,12 +50,14 @@ __all__ = [
     "BrokenModelError",
     "CheckpointError",
     "ConfigError",
+    "DataError",
     "DuplicateNameError",
     "FetchError",
     "FilterError",
     "HolotypeError",
     "ImageError",
     "InvalidNameError",
+    "LeakageError",
     "LoadingError",
     "MetadataError",
     "MismatchError",
@@ -64,6 +70,8 @@ __all__ = [
     "ShapeError",
     "SourceError",
     "StoreError",
+    "TrainingError",
+    "UnknownDatasetError",
     "UnknownFormatError",
     "UnknownModelError",
     "UnknownNameError",
@@ -147,6 +155,10 @@ class UnknownTaskError(UnknownNameError, ValueError):
     """No model, and nothing built in, has that task."""
 
 
+class UnknownDatasetError(UnknownNameError):
+    """No dataset has that name."""
+
+
 class UnknownFormatError(UnknownNameError, ValueError):
     """No weight format has that name."""
 
@@ -193,6 +205,26 @@ class ConfigError(HolotypeError, ValueError):
     def __init__(self, message: str, *, problems: Iterable[str] = (), **context: object) -> None:
         super().__init__(message, **context)  # type: ignore[arg-type]  # passed through as given
         self.problems = tuple(problems)
+
+
+class DataError(HolotypeError, ValueError):
+    """Sequences, pairs or embeddings that cannot be used; nothing of the user's was changed.
+
+    Attributes:
+        problems: one line for each problem.
+    """
+
+    def __init__(self, message: str, *, problems: Iterable[str] = (), **context: object) -> None:
+        super().__init__(message, **context)  # type: ignore[arg-type]  # passed through as given
+        self.problems = tuple(problems)
+
+
+class LeakageError(DataError):
+    """Data that a model is to be tested on was, or resembles, data that it is trained on."""
+
+
+class TrainingError(HolotypeError, RuntimeError):
+    """A training that cannot go on."""
 
 
 class MissingExtraError(HolotypeError, ImportError):

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from holotype.errors import MissingExtraError
 
-EXTRAS = {"torch": "torch", "numpy": "torch", "PIL": "vision", "obstore": "s3"} | dict.fromkeys(
-    ("onnx", "onnxscript", "onnxruntime"), "export"
-)
+EXTRAS = {
+    "torch": "torch",
+    "numpy": "torch",
+    "PIL": "vision",
+    "obstore": "s3",
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnxruntime": "export",
+    "lightning": "training",
+    "tensorboard": "training",
+    "matplotlib": "report",
+    "transformers": "esm",
+    "pyarrow": "parquet",
+    "ray": "ray",
+}
 
 
 def missing_extra(error: ImportError, what: str) -> MissingExtraError | None:

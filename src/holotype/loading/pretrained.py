@@ -105,7 +105,8 @@ def load_pretrained_model(
         "size_mib": file.file_size,
         "allow_unverified": allow_unverified,
     }
-    decide(entry.url_of(chosen), **known)  # type: ignore[arg-type]  # one mapping of four types
+    address = _address(entry, chosen, registry)
+    decide(address, **known)  # type: ignore[arg-type]  # one mapping of four types
     compile_key_map(entry.key_map)
     classes = _classes(entry, registry)
     wishes = Wishes.checked(
@@ -136,7 +137,7 @@ def load_pretrained_model(
     origin = f"the file of {entry.name!r}"
     # One opened file from here on: what was hashed is what is read, whatever takes its name meanwhile.
     with (
-        fetch_open(entry.url_of(chosen), progress=progress, **known) as opened,  # type: ignore[arg-type]  # as above
+        fetch_open(address, progress=progress, **known) as opened,  # type: ignore[arg-type]  # as above
         Pinned(opened.name, os.dup(opened.fileno())) as pinned,
     ):
         checkpoint = read_checkpoint(pinned, chosen)
@@ -218,20 +219,7 @@ def _classes(entry: PretrainedMetadata, registry: Registry) -> tuple[str, ...]:
 
 def _class_file(entry: PretrainedMetadata, registry: Registry) -> tuple[str, ...]:
     name = str(entry.classes)
-    # Zoos are known to the registry as a whole; one zoo's view of it keeps it behind `_registry`.
-    zoos = getattr(getattr(registry, "_registry", registry), "list_zoos", None)
-    folder = next((zoo.folder for zoo in (zoos() if zoos else ()) if zoo.name == entry.zoo), None)
-    if folder is None:
-        raise MetadataError(
-            f"the classes of {entry.name!r} are in the file {name!r}, "
-            f"and the zoo {entry.zoo!r} has no folder.",
-            given=name,
-            hint="Give the names themselves, as a list.",
-        )
-    base = Path(folder).resolve()
-    path = (base / name).resolve()
-    if not path.is_relative_to(base):
-        raise MetadataError(f"the file of classes {name!r} of {entry.name!r} is outside its zoo.", given=name)
+    path = _beside_the_code(entry, registry, name, "classes", "Give the names themselves, as a list.")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -241,3 +229,40 @@ def _class_file(entry: PretrainedMetadata, registry: Registry) -> tuple[str, ...
     while lines and not lines[-1].strip():
         lines.pop()
     return tuple(line.strip() for line in lines)
+
+
+def _address(entry: PretrainedMetadata, format: str, registry: Registry) -> str:
+    """Where a file of an entry is; a path without a scheme is that of a file beside the zoo's code."""
+    address = entry.url_of(format)
+    if "://" in address:
+        return address
+    how = "Write file:///folder/name for any other file of this machine."
+    path = _beside_the_code(entry, registry, address, f"{format} file", how)
+    if not path.is_file():
+        raise MetadataError(
+            f"the {format} file of {entry.name!r} is not there: {path}.",
+            given=address,
+            hint="A file that comes with a package is missing: install the package again.",
+        )
+    return path.as_uri()
+
+
+def _beside_the_code(entry: PretrainedMetadata, registry: Registry, name: str, what: str, hint: str) -> Path:
+    """The path of a file that lies in the folder of an entry's zoo."""
+    # Zoos are known to the registry as a whole; one zoo's view of it keeps it behind `_registry`.
+    zoos = getattr(getattr(registry, "_registry", registry), "list_zoos", None)
+    folder = next((zoo.folder for zoo in (zoos() if zoos else ()) if zoo.name == entry.zoo), None)
+    if folder is None:
+        raise MetadataError(
+            f"the {what} of {entry.name!r}: {name!r} is the name of a file beside the zoo's code, "
+            f"and the zoo {entry.zoo!r} has no folder.",
+            given=name,
+            hint=hint,
+        )
+    base = Path(folder).resolve()
+    path = (base / name).resolve()
+    if not path.is_relative_to(base):
+        raise MetadataError(
+            f"the {what} of {entry.name!r}: {name!r} is outside its zoo.", given=name, hint=hint
+        )
+    return path
