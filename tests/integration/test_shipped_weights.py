@@ -52,6 +52,7 @@ def shipped(here, monkeypatch):
     yield net, table, file
     for module in [name for name in sys.modules if name.partition(".")[0] == "src"]:
         del sys.modules[module]
+    sys.path[:] = [folder for folder in sys.path if folder != str(here.root)]
 
 
 @pytest.mark.parametrize("url", ["weights", "weights/tiny_shipped.safetensors"])
@@ -63,7 +64,7 @@ def test_loads_offline(shipped, url):
 
 
 def test_a_file_outside_the_zoo_is_refused(shipped):
-    _, table, file = shipped
+    _, table, _ = shipped
     table("../../elsewhere")
     with pytest.raises(MetadataError, match="outside its zoo"):
         holotype.load_pretrained_model("tiny_shipped")
