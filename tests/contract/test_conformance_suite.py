@@ -72,6 +72,38 @@ class Pair(nn.Module):
         return self.score(self.encode(emb_a, lengths_a), self.encode(emb_b, lengths_b))
 
 
+class Encoder(nn.Module):
+    """Embeds residues. Source: our own work."""
+
+    task = "protein_embedding"
+    embedding_dim = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(26, 3)
+
+    def tokenize(self, sequence):
+        return torch.tensor([ord(letter) - ord("A") for letter in sequence])
+
+    def forward(self, tokens, lengths):
+        there = torch.arange(tokens.shape[1]) < lengths[:, None]
+        return self.table(tokens.where(there, 0)) * there[..., None]
+
+
+class Counter(Encoder):
+    """Counts residues, and learns nothing. Source: our own work."""
+
+    whole_protein = True
+    embedding_dim = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        del self.table
+
+    def forward(self, tokens, lengths):
+        return lengths.view(-1, 1, 1).float()
+
+
 def subject_of(target, **metadata):
     """What the suite makes of one class, registered in a registry of its own."""
     registry = holotype.Registry()
@@ -80,10 +112,10 @@ def subject_of(target, **metadata):
     return subject
 
 
-@pytest.mark.parametrize("target", [Toy, Pair])
+@pytest.mark.parametrize("target", [Toy, Pair, Encoder, Counter])
 def test_a_good_network_passes_every_check(target, tmp_path):
     subject = subject_of(target)
-    assert len(checks.checks_of(subject)) >= 11
+    assert len(checks.checks_of(subject)) >= {Toy: 11, Pair: 11}.get(target, 10)
     for check in checks.checks_of(subject):
         if check is not checks.names_its_source or target is Toy:
             check(subject)
@@ -295,6 +327,51 @@ class OtherScore(Pair):
         return 2 * super().forward(emb_a, emb_b, lengths_a, lengths_b)
 
 
+class LacksALetter(Encoder):
+    def tokenize(self, sequence):
+        if "J" in sequence:
+            raise KeyError("J")
+        return super().tokenize(sequence)
+
+
+class NarrowTokens(Encoder):
+    def tokenize(self, sequence):
+        return super().tokenize(sequence).int()
+
+
+class OtherWidth(Encoder):
+    embedding_dim = 4
+
+
+class FillsPadding(Encoder):
+    def forward(self, tokens, lengths):
+        return self.table(tokens)
+
+
+class ReadsPadding(Encoder):
+    def forward(self, tokens, lengths):
+        return super().forward(tokens, lengths) + self.table(tokens[:, -1:]) * super().forward(
+            tokens, lengths
+        ).ne(0)
+
+
+class CountsPadding(Counter):
+    def forward(self, tokens, lengths):
+        return torch.full((len(tokens), 1, 1), float(tokens.shape[1]))
+
+
+class LooksAtTheOrder(Encoder):
+    def forward(self, tokens, lengths):
+        scale = torch.arange(len(tokens))[:, None, None] > 2
+        return super().forward(tokens, lengths) * (1 + scale)
+
+
+class LearnsNothing(Pair):
+    def __init__(self):
+        super().__init__()
+        self.layer.requires_grad_(False)
+
+
 class Raises(Toy):
     def forward(self, images):
         raise RuntimeError("out of luck")
@@ -333,6 +410,14 @@ BROKEN = [
     (FixedBatch, "exports", "torch.export|another result"),
     (NotSymmetric, "symmetric", r"scoring \(b, a\) is not scoring \(a, b\)"),
     (SymmetricAfterAll, "symmetric", "says that it is not"),
+    (LacksALetter, "embeds_proteins", r"tokenize\('J'\) raised KeyError"),
+    (NarrowTokens, "embeds_proteins", r"\(1,\) of torch.int32, not \(1,\) of torch.int64"),
+    (OtherWidth, "embeds_proteins", r"forward returned \(5, 9, 3\), not \(5, 9, 4\)"),
+    (FillsPadding, "embeds_proteins", "not 0 at padding"),
+    (ReadsPadding, "embeds_proteins", "with more padding, proteins have other embeddings"),
+    (CountsPadding, "embeds_proteins", "with more padding, proteins have other embeddings"),
+    (LooksAtTheOrder, "embeds_proteins", "in another order, proteins have other embeddings"),
+    (LearnsNothing, "backwards", "nothing can be trained"),
     (OtherScore, "encodes_alone", r"score\(encode\(a\), encode\(b\)\) is not forward"),
 ]
 
@@ -680,3 +765,30 @@ def test_importing_holotype_imports_no_pytest():
         "import sys, holotype, holotype.testing; sys.exit('pytest' in sys.modules or 'torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_needs_a_package_that_is_missing_is_skipped_and_says_so(tmp_path):
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "__init__.py").write_text("")
+    (tmp_path / "lab" / "needy.py").write_text(
+        '"""Source: our own work."""\n'
+        "from torch import nn\nfrom holotype import register_model\n"
+        "from holotype.errors import MissingExtraError\n\n\n"
+        "@register_model('needy', task='image_classification')\n"
+        "class Needy(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        raise MissingExtraError('it needs a package.', hint='pip install package')\n"
+    )
+    (tmp_path / "snapshots").mkdir()
+    (tmp_path / "snapshots" / "needy.json").write_text(
+        '{"zoo": "lab", "name": "needy", "params": 0, "state": {}}'
+    )
+    (tmp_path / "test_lab.py").write_text(
+        "from holotype.testing import conformance\n\nTestLab = conformance('lab')\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "test_lab.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "it needs a package." in done.stdout and "pip install package" in done.stdout
+    assert " skipped" in done.stdout and "failed" not in done.stdout

@@ -275,7 +275,13 @@ def test_available_models_are_in_registration_order(registry):
     assert holotype.get_available_models()[:4] == ["v1", "v2", "multihead_attention", "cross_attention"]
     from holotype.zoos import proteins
 
-    assert proteins.get_available_models() == ["v1", "v2", "multihead_attention", "cross_attention"]
+    available = proteins.get_available_models()
+    assert available[:4] == ["v1", "v2", "multihead_attention", "cross_attention"]
+    # Interaction models first, then encoders in the order of their table.
+    tasks = [holotype.get_model_info(f"proteins/{name}").task for name in available]
+    assert tasks == sorted(tasks, key=lambda task: task != holotype.Task.PROTEIN_INTERACTION)
+    encoders = available[tasks.index(holotype.Task.PROTEIN_EMBEDDING) :]
+    assert encoders[:3] == ["unirep_64", "unirep_256", "unirep_1900"]
 
 
 def test_looking_warns_of_nothing(registry):

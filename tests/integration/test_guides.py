@@ -242,7 +242,7 @@ def test_a_new_file_is_a_new_model_without_an_edit_anywhere_else(project):
 def test_the_published_protein_models_are_there_by_the_same_calls():
     from holotype.zoos.proteins import create_model, get_available_models, get_model_class, model_registry
 
-    assert get_available_models() == AVAILABLE
+    assert get_available_models()[:4] == AVAILABLE
     assert [model_registry.get_model_info(name)["complexity"] for name in AVAILABLE] == [
         "low",
         "medium",

@@ -9,17 +9,21 @@ from holotype.zoos.proteins.attention import (
     AttentionProteinClassifier,
     MultiHeadAttentionProteinClassifier,
 )
+from holotype.zoos.proteins.bilinear import SymmetricBilinearProteinClassifier
+from holotype.zoos.proteins.contact_map import ContactMapProteinClassifier
 from holotype.zoos.proteins.cross_attention import CrossAttentionProteinClassifier
+from holotype.zoos.proteins.intra_inter import IntraInterAttentionProteinClassifier
 from holotype.zoos.proteins.mean_pool import SimplifiedProteinClassifier
+from holotype.zoos.proteins.symmetric_mlp import SymmetricMLPProteinClassifier
 
 WIDTH = 6
 SYMMETRIES = ["none", "average", "sum"]
 JUNK = [0.0, 1e30, -1e30, float("inf"), float("-inf"), float("nan")]
 
 
-def _build(cls, symmetry, **params):
+def _build(cls, **params):
     torch.manual_seed(3)
-    model = cls(input_dim=WIDTH, hidden_dim=8, symmetry=symmetry, **params).double()
+    model = cls(input_dim=WIDTH, hidden_dim=8, **params).double()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.2 * torch.randn_like(parameter)
@@ -27,7 +31,7 @@ def _build(cls, symmetry, **params):
 
 
 MODELS = [
-    _build(cls, symmetry, **params)
+    _build(cls, symmetry=symmetry, **params)
     for symmetry in SYMMETRIES
     for cls, params in [
         (SimplifiedProteinClassifier, {}),
@@ -36,6 +40,16 @@ MODELS = [
         (CrossAttentionProteinClassifier, {"num_heads": 2}),
     ]
 ]
+POOLED = {"groups": [2, 4], "pooling": "mean+std+max"}
+ALWAYS_SYMMETRIC = [
+    _build(SymmetricBilinearProteinClassifier, rank=3, **POOLED),
+    _build(SymmetricMLPProteinClassifier, **POOLED),
+    _build(IntraInterAttentionProteinClassifier, num_heads=2, positions="none"),
+    _build(IntraInterAttentionProteinClassifier, num_heads=2, positions="rotary"),
+    _build(ContactMapProteinClassifier, projection_dim=8, kernel_size=3),
+]
+MODELS += ALWAYS_SYMMETRIC
+knows_positions = ALWAYS_SYMMETRIC[-2:]
 ids = [f"{type(model).__name__}-{model.symmetry}" for model in MODELS]
 every_model = pytest.mark.parametrize("model", MODELS, ids=ids)
 
@@ -103,8 +117,14 @@ def test_order_of_a_pair(model, pairs, seed):
 @given(pairs=pairs, seed=seeds)
 @settings(max_examples=15, deadline=None)
 def test_order_of_residues(model, pairs, seed):
-    """No model knows positions; the embeddings carry them."""
+    """Most models know no positions; the embeddings carry them."""
+    if model in knows_positions:
+        pairs = [(6, 6)]
     a, b = proteins([n for n, _ in pairs], seed), proteins([n for _, n in pairs], seed + 1)
+    if model in knows_positions:
+        turned = score(model, [p.flip(0) for p in a], b)
+        assert not score(model, a, b).allclose(turned, rtol=1e-9, atol=1e-9)
+        return
     same(score(model, a, b), score(model, [p.flip(0) for p in a], b))
 
 

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 from holotype.tasks import Task
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Check = Callable[[Subject], None]
 
+_ONE_ROW_A_SAMPLE = (Task.IMAGE_CLASSIFICATION, Task.PROTEIN_INTERACTION, Task.PROTEIN_EMBEDDING)
 _SHOWN = 6
 _SOURCE = re.compile(r"(?im)(?:^|[.;])[ \t]*(?:source|paper)s?:[ \t]*\n?[ \t]*\S")
 
@@ -89,7 +91,7 @@ def forwards(subject: Subject) -> None:
         for place, tensor in found.items():
             if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
                 raise ConformanceError(f"{place} of forward holds values that are not finite.")
-        if subject.info.task in (Task.IMAGE_CLASSIFICATION, Task.PROTEIN_INTERACTION):
+        if subject.info.task in _ONE_ROW_A_SAMPLE:
             rows = next(iter(found.values())).shape[:1]
             if rows != (batch,):
                 raise ConformanceError(
@@ -111,6 +113,8 @@ def backwards(subject: Subject) -> None:
     import torch
 
     net = subject.build().train()
+    if subject.info.task == Task.PROTEIN_EMBEDDING and not _state(net):
+        return  # it says of a sequence what can be said without learning
     output = _run(net, subject.inputs(net, 4), grad=True)
     terms = [tensor for tensor in tensors_in(output).values() if tensor.requires_grad]
     if not terms:
@@ -259,6 +263,8 @@ def copies_and_pickles(subject: Subject) -> None:
 def saves_and_loads(subject: Subject, format: str) -> None:
     """Saved and loaded, it is the same network."""
     net = _moved(subject)
+    if not _state(net) and format in ("pt", "npz"):
+        return  # files of tensors and nothing else
     inputs = subject.inputs(net)
     expected = _run(net, inputs)
     with tempfile.TemporaryDirectory() as folder:
@@ -403,6 +409,48 @@ def symmetric(subject: Subject) -> None:
         raise ConformanceError("it is symmetric, and its attribute `symmetric` says that it is not.")
 
 
+def embeds_proteins(subject: Subject) -> None:
+    """Letters have tokens; residues, or proteins, have vectors; padding and company change none."""
+    import torch
+
+    net: Any = subject.build().eval()
+    for letter in ascii_uppercase:
+        try:
+            tokens = torch.as_tensor(net.tokenize(letter))
+        except Exception as error:
+            raise ConformanceError(f"tokenize({letter!r}) raised {described(error)}") from error
+        if tokens.shape != (1,) or tokens.dtype != torch.int64:
+            raise ConformanceError(
+                f"tokenize({letter!r}) returned {tuple(tokens.shape)} of {tokens.dtype}, "
+                "not (1,) of torch.int64."
+            )
+    tokens, lengths = subject.inputs(net, 5)
+    whole = getattr(net, "whole_protein", False) is True
+    expected = _run(net, (tokens, lengths))
+    shape = (5, 1 if whole else tokens.shape[1], net.embedding_dim)
+    if tuple(expected.shape) != shape:
+        raise ConformanceError(f"forward returned {tuple(expected.shape)}, not {shape}.")
+    padding = torch.arange(tokens.shape[1]) >= lengths[:, None]
+    if not whole and bool(expected[padding].count_nonzero()):
+        raise ConformanceError("embeddings are not 0 at padding.")
+    rows = 1 if whole else int(lengths.max())
+    others = {
+        "with more padding": (torch.nn.functional.pad(tokens, (0, 3)), lengths),
+        "with other tokens at padding": (tokens.masked_fill(padding, int(tokens[0, 0])), lengths),
+        "in another order": (tokens.flip(0), lengths.flip(0)),
+    }
+    for how, inputs in others.items():
+        got = _run(net, inputs)[:, :rows]
+        changed = difference(expected[:, :rows], got.flip(0) if how == "in another order" else got)
+        if changed:
+            raise ConformanceError(f"{how}, proteins have other embeddings: {changed}.")
+    for at, length in enumerate(lengths.tolist()):
+        alone = _run(net, (tokens[at : at + 1, :length], lengths[at : at + 1]))
+        changed = difference(expected[at : at + 1, : alone.shape[1]], alone)
+        if changed:
+            raise ConformanceError(f"alone, a protein of {length} residues has another embedding: {changed}.")
+
+
 def encodes_alone(subject: Subject) -> None:
     """`encode` and `score` give what `forward` gives."""
     net: Any = subject.build().eval()
@@ -491,6 +539,8 @@ def checks_of(subject: Subject) -> list[Check]:
         found.append(training_differs_only_by_dropout_and_norm)
     if "symmetric" in subject.capabilities or subject.info.task == Task.PROTEIN_INTERACTION:
         found.append(symmetric)
+    if subject.info.task == Task.PROTEIN_EMBEDDING:
+        found.append(embeds_proteins)
     return found + [check for capability, check in DECLARED.items() if capability in subject.capabilities]
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 from holotype.errors import HolotypeError, RegistryError, UnknownZooError
@@ -36,6 +37,7 @@ CAPABILITIES: Mapping[str, str] = {
 """What an architecture may declare, and what that promises."""
 
 SEED = 20_240_229
+_LETTERS = 2 * ascii_uppercase
 
 
 class ConformanceError(HolotypeError, AssertionError):
@@ -120,6 +122,11 @@ class Subject:
             lengths_b = len_b - torch.arange(batch) % len_b
             emb_a, emb_b = torch.randn(batch, len_a, width), torch.randn(batch, len_b, width)
             return emb_a, emb_b, lengths_a, lengths_b
+        if self.info.task == Task.PROTEIN_EMBEDDING:
+            proteins = [_LETTERS[at % 26 :][: 9 - 2 * at % 9] for at in range(batch)]
+            tokens = [torch.as_tensor(net.tokenize(protein)) for protein in proteins]  # type: ignore[operator]
+            lengths = torch.tensor([len(protein) for protein in proteins])
+            return torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True), lengths
         raise ConformanceError(
             f"nobody says what inputs {self.name!r} takes (task: {self.info.task}).",
             hint="Give its class a method example_inputs(self, batch) that returns a tuple of arguments, or "

@@ -1,7 +1,7 @@
-"""Models of protein-protein interaction.
+"""Models of protein-protein interaction, and encoders that turn sequences into what these models take.
 
     >>> from holotype.zoos.proteins import create_model, get_available_models, model_registry
-    >>> get_available_models()
+    >>> get_available_models()[:4]
     ['v1', 'v2', 'multihead_attention', 'cross_attention']
     >>> model_registry.get_model_info("v2")["complexity"]
     'medium'
@@ -24,7 +24,19 @@ if TYPE_CHECKING:
     from .mean_pool import SimplifiedProteinClassifier
     from .attention import AttentionProteinClassifier, MultiHeadAttentionProteinClassifier
     from .cross_attention import CrossAttentionProteinClassifier
+    from .bilinear import SymmetricBilinearProteinClassifier
+    from .symmetric_mlp import SymmetricMLPProteinClassifier
+    from .intra_inter import IntraInterAttentionProteinClassifier
+    from .contact_map import ContactMapProteinClassifier
+
     # isort: on
+    # The encoders have several names each, in sizes.toml; they come after all of these.
+    from holotype.zoos.proteins.composition import Composition, ConjointTriad
+    from holotype.zoos.proteins.encoder_interface import ProteinEncoder
+    from holotype.zoos.proteins.esm import Esm2, EsmC
+    from holotype.zoos.proteins.near import Near
+    from holotype.zoos.proteins.sequence_statistics import SequenceStatistics
+    from holotype.zoos.proteins.unirep import UniRep
 
 registry = model_registry = default_registry.zoo("proteins")
 
@@ -50,15 +62,39 @@ _CLASSES = {
     "AttentionProteinClassifier": "attention",
     "MultiHeadAttentionProteinClassifier": "attention",
     "CrossAttentionProteinClassifier": "cross_attention",
+    "SymmetricBilinearProteinClassifier": "bilinear",
+    "SymmetricMLPProteinClassifier": "symmetric_mlp",
+    "IntraInterAttentionProteinClassifier": "intra_inter",
+    "ContactMapProteinClassifier": "contact_map",
+    "ProteinEncoder": "encoder_interface",
+    "UniRep": "unirep",
+    "Near": "near",
+    "Esm2": "esm",
+    "EsmC": "esm",
+    "Composition": "composition",
+    "ConjointTriad": "composition",
+    "SequenceStatistics": "sequence_statistics",
 }
 
 __all__ = [
     "AttentionProteinClassifier",
     "BaseProteinModel",
+    "Composition",
+    "ConjointTriad",
+    "ContactMapProteinClassifier",
     "CrossAttentionProteinClassifier",
+    "Esm2",
+    "EsmC",
+    "IntraInterAttentionProteinClassifier",
     "MultiHeadAttentionProteinClassifier",
+    "Near",
+    "ProteinEncoder",
+    "SequenceStatistics",
     "SimplifiedProteinClassifier",
+    "SymmetricBilinearProteinClassifier",
+    "SymmetricMLPProteinClassifier",
     "Task",
+    "UniRep",
     "check_config",
     "count_parameters",
     "create_from_config",

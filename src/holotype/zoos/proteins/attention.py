@@ -83,9 +83,12 @@ class AttentionProteinClassifier(BaseProteinModel):
 
     def encode_residues(self, residues: Residues) -> Tensor:
         """(B, L, D) residues -> (B, H)."""
-        x_BLH = self.input_projection(residues.emb)
-        x_BLH = self.self_attention(x_BLH, x_BLH, residues.padding)
-        vector_BH: Tensor = self.protein_encoder(masked_mean(x_BLH, residues.padding))
+        attention = self.self_attention
+        q_BLH, k_BLH, v_BLH = attention.project(self.input_projection(residues.emb))
+        x_BLH = attention.attend(q_BLH, k_BLH, v_BLH, residues.padding)
+        # The mean is taken before the attention's last linear layer, which is the same and cheaper.
+        mean_BH = attention.out_proj(masked_mean(x_BLH, residues.padding))
+        vector_BH: Tensor = self.protein_encoder(mean_BH)
         return vector_BH
 
 

@@ -6,6 +6,7 @@ Parameter names are those of the published checkpoints, and of torch's own modul
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from holotype.errors import ParameterError
+from holotype.zoos.proteins.dropout_attention import attention
 
 Symmetry = Literal["none", "average", "sum"]
 
@@ -39,8 +41,7 @@ class MultiHeadAttention(nn.Module):
 
     Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2.2. The parameters have the
     names and shapes of `torch.nn.MultiheadAttention`, and the result is the same. Differs: always
-    through scaled dot-product attention, so that no (Lq, Lk) matrix is kept in evaluation, and an
-    empty batch gives an empty result.
+    through `attention`, so that no (Lq, Lk) matrix is kept, and an empty batch gives an empty result.
     """
 
     def __init__(self, hidden_dim: int, num_heads: int, dropout: float) -> None:
@@ -63,20 +64,28 @@ class MultiHeadAttention(nn.Module):
             (B, Lq, H).
         """
         if query_BLH is context_BLH:
-            q, k, v = F.linear(query_BLH, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+            q, k, v = self.project(query_BLH)
         else:
             weight, bias, width = self.in_proj_weight, self.in_proj_bias, query_BLH.shape[-1]
             q = F.linear(query_BLH, weight[:width], bias[:width])
             k, v = F.linear(context_BLH, weight[width:], bias[width:]).chunk(2, dim=-1)
-        x_BNLh = F.scaled_dot_product_attention(
-            self._split_heads(q),
-            self._split_heads(k),
-            self._split_heads(v),
-            attn_mask=padding_BL.logical_not()[:, None, None, :],
-            dropout_p=self.dropout if self.training else 0.0,
-        )
-        out: Tensor = self.out_proj(x_BNLh.transpose(1, 2).flatten(2))
+        out: Tensor = self.out_proj(self.attend(q, k, v, padding_BL))
         return out
+
+    def project(self, x_BLH: Tensor) -> tuple[Tensor, ...]:
+        """(B, L, H) -> its queries, keys and values, each (B, L, H)."""
+        return F.linear(x_BLH, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+
+    def attend(self, q_BLH: Tensor, k_BLH: Tensor, v_BLH: Tensor, padding_BL: Tensor) -> Tensor:
+        """The heads' results beside each other, (B, Lq, H), before the last linear layer."""
+        x_BNLh = attention(
+            self._split_heads(q_BLH),
+            self._split_heads(k_BLH),
+            self._split_heads(v_BLH),
+            padding_BL,
+            self.dropout if self.training else 0.0,
+        )
+        return x_BNLh.transpose(1, 2).flatten(2)
 
     def _split_heads(self, x_BLH: Tensor) -> Tensor:
         batch, length, width = x_BLH.shape
@@ -164,7 +173,8 @@ def init_weights(module: nn.Module) -> None:
     """
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
     elif isinstance(module, MultiHeadAttention):
         nn.init.xavier_uniform_(module.in_proj_weight)
         nn.init.zeros_(module.in_proj_bias)
@@ -182,11 +192,7 @@ def check_parameters(model: nn.Module, *, dropout: float, symmetry: str, **count
     Raises:
         ParameterError: it lists everything that is wrong.
     """
-    problems = [
-        f"{name}={value!r}: expected a whole number, at least 1"
-        for name, value in counts.items()
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1
-    ]
+    problems = count_problems(counts)
     hidden_dim, num_heads = counts["hidden_dim"], counts.get("num_heads", 1)
     if not problems and hidden_dim < 2:
         problems.append("hidden_dim=1: at least 2, because the head halves it")
@@ -196,10 +202,36 @@ def check_parameters(model: nn.Module, *, dropout: float, symmetry: str, **count
         problems.append(
             f"hidden_dim={hidden_dim} is not divisible by num_heads={num_heads}; hidden_dim={fits} is"
         )
-    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
-        problems.append(f"dropout={dropout!r}: expected a probability, 0 to 1")
+    problems += probability_problems({"dropout": dropout})
     if symmetry not in ("none", "average", "sum"):
         problems.append(f"symmetry={symmetry!r}: expected 'none', 'average' or 'sum'")
+    refuse(model, problems)
+
+
+def count_problems(counts: Mapping[str, Any]) -> list[str]:
+    """One line for each that is no whole number from 1 on."""
+    return [
+        f"{name}={value!r}: expected a whole number, at least 1"
+        for name, value in counts.items()
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1
+    ]
+
+
+def probability_problems(probabilities: Mapping[str, Any]) -> list[str]:
+    """One line for each that is no probability."""
+    return [
+        f"{name}={value!r}: expected a probability, 0 to 1"
+        for name, value in probabilities.items()
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1
+    ]
+
+
+def refuse(model: nn.Module, problems: list[str]) -> None:
+    """Raise one error that lists all problems of constructor parameters; none, if there are none.
+
+    Raises:
+        ParameterError: `problems` is not empty.
+    """
     if problems:
         raise ParameterError(
             f"{type(model).__name__} cannot be built with these parameters:\n"

@@ -26,7 +26,7 @@ from holotype.zoos.proteins.blocks import (
     masked_mean,
     vector_encoder,
 )
-from holotype.zoos.proteins.interface import BaseProteinModel
+from holotype.zoos.proteins.interface import BaseProteinModel, Prepared, Residues
 
 
 @register_model(
@@ -97,6 +97,32 @@ class CrossAttentionProteinClassifier(BaseProteinModel):
             self._encode_beside(y_BLH, b.padding, x_BLH, a.padding),
             self.symmetry,
         )
+
+    def prepare_residues(self, residues: Residues) -> Prepared:
+        """Query, key, value of each residue for the cross-attention; the mean of the self-attention."""
+        x_BLH = self.input_projection(residues.emb)
+        within_BLH = self.self_attention(x_BLH, x_BLH, residues.padding)
+        return Prepared(self.cross_attention.project(x_BLH), (masked_mean(within_BLH, residues.padding),))
+
+    def score_residues(self, a: Prepared, padding_a: Tensor, b: Prepared, padding_b: Tensor) -> Tensor:
+        """Score pairs of prepared proteins; only the attention between the two is left to do."""
+        return interaction_logits(
+            self.interaction_layer,
+            self._add_partner(a, padding_a, b, padding_b),
+            self._add_partner(b, padding_b, a, padding_a),
+            self.symmetry,
+        )
+
+    def _add_partner(
+        self, own: Prepared, own_padding_BL: Tensor, other: Prepared, other_padding_BL: Tensor
+    ) -> Tensor:
+        """The vector (B, H) of one protein in the presence of the other."""
+        query, (_, key, value) = own.residues[0], other.residues
+        across_BLH = self.cross_attention.attend(query, key, value, other_padding_BL)
+        # The mean is taken before the last linear layer, which is the same and cheaper.
+        across_BH = self.cross_attention.out_proj(masked_mean(across_BLH, own_padding_BL))
+        vector_BH: Tensor = self.protein_encoder(own.proteins[0] + across_BH)
+        return vector_BH
 
     def _encode_beside(
         self, own_BLH: Tensor, own_padding_BL: Tensor, other_BLH: Tensor, other_padding_BL: Tensor

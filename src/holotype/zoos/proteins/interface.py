@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from holotype.errors import PairwiseModelError, ShapeError
 from holotype.tasks import Task
+from holotype.zoos.proteins import factored
 from holotype.zoos.proteins.blocks import Symmetry, interaction_logits
+
+_PAIRS_AT_ONCE = 8192
 
 
 class Residues(NamedTuple):
@@ -28,12 +31,28 @@ class Residues(NamedTuple):
     padding: Tensor
 
 
+class Prepared(NamedTuple):
+    """What a model that looks at both proteins can compute of each one alone.
+
+    Attributes:
+        residues: tensors (B, L, ...): something of each residue; what they hold at padding is without effect.
+        proteins: tensors (B, ...): something of each protein.
+    """
+
+    residues: tuple[Tensor, ...]
+    proteins: tuple[Tensor, ...] = ()
+
+
 class BaseProteinModel(nn.Module):
     """A model that scores whether two proteins interact.
 
     A model that encodes each protein alone declares ``encodes_alone = True`` and defines
     `encode_residues`, `input_dim`, `symmetry` and `interaction_layer`; `forward`, `encode` and `score`
-    follow. Any other model defines `forward`.
+    follow. Any other model defines `forward`, and may define `prepare_residues` and `score_residues`.
+
+    To score many pairs, `holotype.prediction` calls `encode` and `prepare` once a protein, then `score_each`
+    or `score_block`; where a model does not encode alone, `prepare_residues` and `score_residues`. Each of
+    these gives what `forward` gives; a model overrides them where it knows a faster way.
 
     Attributes:
         task: what these models are for.
@@ -80,9 +99,7 @@ class BaseProteinModel(nn.Module):
                 in an exported one it goes unseen.)
         """
         a, b = self.check_pair(emb_a, emb_b, lengths_a, lengths_b)
-        return interaction_logits(
-            self.interaction_layer, self.encode_residues(a), self.encode_residues(b), self.symmetry
-        )
+        return self.score_vectors(self.encode_residues(a), self.encode_residues(b))
 
     def encode(self, emb: Tensor, lengths: Tensor) -> Tensor:
         """Turn each protein into a vector, for `score`.
@@ -122,7 +139,87 @@ class BaseProteinModel(nn.Module):
                 f"got {tuple(enc_a.shape)} and {tuple(enc_b.shape)}.",
                 given=(tuple(enc_a.shape), tuple(enc_b.shape)),
             )
-        return interaction_logits(self.interaction_layer, enc_a, enc_b, self.symmetry)
+        return self.score_vectors(enc_a, enc_b)
+
+    def score_vectors(self, a_BH: Tensor, b_BH: Tensor) -> Tensor:
+        """Vectors from `encode_residues`, (B, H) each -> (B,) logits; a model of another head defines it."""
+        return interaction_logits(self.interaction_layer, a_BH, b_BH, self.symmetry)
+
+    def prepare(self, enc: Tensor) -> tuple[Tensor, ...]:
+        """Compute what scoring needs of each protein, once.
+
+        The head's first layer comes apart into a part for each protein: `holotype.zoos.proteins.factored`.
+
+        Args:
+            enc: (N, H) proteins, from `encode`.
+
+        Returns:
+            Tensors whose first dimension is N, for `score_each` and `score_block`; any rows of them will do.
+
+        Raises:
+            PairwiseModelError: the model looks at both proteins at once.
+        """
+        self._require_encodes_alone("prepare")
+        if self._factors(enc):
+            return factored.prepare(self.interaction_layer, enc, self.symmetry)  # type: ignore[arg-type]  # checked
+        return (enc,)
+
+    def score_each(self, prepared_a: tuple[Tensor, ...], prepared_b: tuple[Tensor, ...]) -> Tensor:
+        """Score pairs of prepared proteins: row p of one with row p of the other.
+
+        Returns:
+            (P,) logits, those of `forward` up to rounding.
+        """
+        if len(prepared_a) > 1:
+            head: nn.Sequential = self.interaction_layer  # type: ignore[assignment]  # `prepare` checked it
+            return factored.score_each(head, prepared_a, prepared_b, self.symmetry)
+        return self.score(prepared_a[0], prepared_b[0])
+
+    def score_block(self, prepared_a: tuple[Tensor, ...], prepared_b: tuple[Tensor, ...]) -> Tensor:
+        """Score every pair of two sets of prepared proteins, Na and Nb of them.
+
+        Returns:
+            (Na, Nb) logits, those of `forward` up to rounding.
+        """
+        if len(prepared_a) > 1:
+            head: nn.Sequential = self.interaction_layer  # type: ignore[assignment]  # `prepare` checked it
+            return factored.score_block(head, prepared_a, prepared_b, self.symmetry)
+        (a,), (b,) = prepared_a, prepared_b
+        rows = max(1, _PAIRS_AT_ONCE // max(1, len(b)))
+        parts = [
+            self.score(part.repeat_interleave(len(b), 0), b.repeat(len(part), *[1] * (b.ndim - 1)))
+            for part in torch.split(a, rows)
+        ]
+        return torch.cat(parts).view(len(a), len(b)) if len(a) else a.new_empty(0, len(b))
+
+    def _factors(self, enc: Tensor) -> bool:
+        own = type(self)
+        standard = (own.score, own.score_vectors) == (BaseProteinModel.score, BaseProteinModel.score_vectors)
+        standard = standard and hasattr(self, "interaction_layer")
+        return standard and factored.can_factor(self.interaction_layer, enc, self.symmetry)
+
+    def prepare_residues(self, residues: Residues) -> Prepared:
+        """Compute of each protein what does not depend on its partner, for `score_residues`.
+
+        For models that do not encode alone; by default the embeddings themselves.
+        """
+        return Prepared((residues.emb,))
+
+    def score_residues(self, a: Prepared, padding_a: Tensor, b: Prepared, padding_b: Tensor) -> Tensor:
+        """Score pairs of proteins that `prepare_residues` prepared.
+
+        Args:
+            a: of B first proteins; a dimension B may be expanded, so it must not be written to.
+            padding_a: (B, La), True at padding.
+            b: of B second proteins.
+            padding_b: (B, Lb).
+
+        Returns:
+            (B,) logits, those of `forward` up to rounding.
+        """
+        lengths_a, lengths_b = padding_a.logical_not().sum(1), padding_b.logical_not().sum(1)
+        logits: Tensor = self.forward(a.residues[0], b.residues[0], lengths_a, lengths_b)
+        return logits
 
     def encode_residues(self, residues: Residues) -> Tensor:
         """Checked residues -> (B, H). What a model that encodes each protein alone defines."""

@@ -1,0 +1,146 @@
+"""The folder of a run: where it is, what is in it, and whether it may be used. Nothing here needs torch.
+
+::
+
+    recipe.yaml  audit.json  checkpoints/  metrics.csv  tensorboard/     while it runs
+    model.safetensors  predictions_val.tsv  predictions_test.tsv  result.json  report.html     in the end
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from holotype.errors import ConfigError
+from holotype.origin import canonical
+from holotype.training.recipe import Recipe, load_recipe
+
+RECIPE, RESULT, WEIGHTS, AUDIT = "recipe.yaml", "result.json", "model.safetensors", "audit.json"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of a training.
+
+    Attributes:
+        folder: the run folder.
+        weights: the model, as `holotype.load_checkpoint` and ``holotype predict`` take it.
+        best_epoch: counted from 1.
+        epochs: epochs that were run.
+        stopped_early: did patience end it?
+        temperature: what logits are divided by.
+        validation: figures of the best epoch.
+        test: figures on the test pairs; empty where there are none.
+    """
+
+    folder: Path
+    weights: Path
+    best_epoch: int
+    epochs: int
+    stopped_early: bool
+    temperature: float
+    validation: Mapping[str, float]
+    test: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data; the folder is where the file lies."""
+        return {
+            "best_epoch": self.best_epoch,
+            "epochs": self.epochs,
+            "stopped_early": self.stopped_early,
+            "temperature": self.temperature,
+            "validation": dict(self.validation),
+            "test": dict(self.test),
+        }
+
+    @classmethod
+    def read(cls, folder: Path) -> RunResult | None:
+        """The result of a finished run; None if it is not finished."""
+        try:
+            kept = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        names = ("best_epoch", "epochs", "stopped_early", "temperature", "validation", "test")
+        return cls(folder=folder, weights=folder / WEIGHTS, **{name: kept[name] for name in names})
+
+
+def folder_of(recipe: Recipe) -> Path:
+    """Where a run goes."""
+    if recipe.output is not None:
+        return Path(recipe.output)
+    data = Path(recipe.data.name or recipe.data.train or recipe.data.pairs or "data").stem
+    name = Path(recipe.source).stem if recipe.source else f"{recipe.model.name.rpartition('/')[2]}_{data}"
+    return Path("runs") / f"{name}_seed{recipe.seed}"
+
+
+def claim(recipe: Recipe, folder: Path, *, resume: bool) -> RunResult | None:
+    """Refuse a folder that holds something else; give the result of a run that is finished.
+
+    Raises:
+        ConfigError: it cannot be used for this recipe.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(
+            f"the run folder {folder} is a file.", given=str(folder), hint="Name another: -o FOLDER"
+        )
+    if not folder.exists() or not any(folder.iterdir()):
+        return None
+    if not (folder / RECIPE).is_file():
+        raise ConfigError(
+            f"the folder {folder} holds something that is no run.",
+            given=str(folder),
+            hint="Nothing in it was touched. Name another: -o FOLDER",
+        )
+    if not resume:
+        raise ConfigError(
+            f"there is a run in {folder} already.",
+            given=str(folder),
+            hint="Continue it with --resume, or name another folder: -o FOLDER",
+        )
+    differ = _differences(load_recipe(folder / RECIPE, check_data=False).deciding(), recipe.deciding())
+    if differ:
+        lines = "\n".join(f"  - {line}" for line in differ)
+        raise ConfigError(
+            f"the run in {folder} was begun with another recipe:\n{lines}",
+            problems=differ,
+            given=str(folder),
+            hint=f"Continue it as it was begun: holotype train {shlex.quote(str(folder))} --resume",
+        )
+    return RunResult.read(folder)
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    keys = [
+        key for key in {**there, **here} if canonical({"": there.get(key)}) != canonical({"": here.get(key)})
+    ]
+    return [f"{key}: {here.get(key)!r} here, {there.get(key)!r} there" for key in keys]
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that it is there wholly or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON, wholly or not at all."""
+    replace_file(path, (json.dumps(content, indent=1, default=str) + "\n").encode())
+
+
+def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
+    """Write YAML, wholly or not at all."""
+    import yaml
+
+    replace_file(path, yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True).encode())

@@ -1,0 +1,689 @@
+"""The training loop: one for every objective, on Lightning Fabric's devices, precisions and strategies.
+
+Fabric brings what differs between machines (GPUs, mixed precision, processes, clusters) and leaves the loop
+itself to us, which is what makes an exact continuation possible: all that a step depends on is the state that
+a checkpoint holds and the numbers (seed, epoch, step, process). The randomness of each step is seeded from
+these, so no state of a random generator has to survive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import logging
+import math
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from holotype.errors import TrainingError
+from holotype.extras import missing_extra
+from holotype.training.batches import TrainingBatches, read_ahead
+from holotype.training.folder import replace_file
+from holotype.training.objectives import Objective, Outcome
+from holotype.training.recipe import OptimizerPart, SchedulerPart, TrainerPart
+
+try:
+    from lightning.fabric import Fabric
+except ModuleNotFoundError as _error:
+    raise missing_extra(_error, "training") or _error from _error
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+_LAYOUT = 1  # of a checkpoint
+
+
+class Progress(NamedTuple):
+    """Where a training stands.
+
+    Attributes:
+        epoch: counted from 1.
+        epochs: as many as there will be at most.
+        step: steps done in this epoch.
+        steps: steps of this epoch.
+        loss: mean training loss of this epoch so far.
+        metrics: figures on the validation examples, at the end of an epoch; empty within one.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training came to. The network holds the weights of the best epoch.
+
+    Attributes:
+        epochs: epochs that were run.
+        steps: steps of the optimizer.
+        best_epoch: counted from 1.
+        best: figures on the validation examples in the best epoch.
+        stopped_early: did patience end it?
+        elapsed_s: over all continuations.
+    """
+
+    epochs: int
+    steps: int
+    best_epoch: int
+    best: Mapping[str, float]
+    stopped_early: bool
+    elapsed_s: float
+
+
+@dataclass
+class _State:
+    """What a checkpoint holds beside the tensors: plain numbers, so that no pickle is needed to read it."""
+
+    epoch: int = 0
+    step: int = 0  # in this epoch
+    total_steps: int = 0
+    loss_sum: float = 0.0  # of this epoch
+    examples: int = 0
+    window_sum: float = 0.0  # since the loss was last logged
+    window_examples: int = 0
+    best_epoch: int = -1
+    bad_epochs: int = 0
+    elapsed_s: float = 0.0
+    finished: bool = False
+    stopped_early: bool = False
+
+
+def make_fabric(trainer: TrainerPart) -> Fabric:
+    """Lightning's view of this machine, and of the processes that torchrun or Slurm have started; launched.
+
+    Raises:
+        TrainingError: there is no such accelerator, or not as many devices.
+    """
+    devices, num_nodes, strategy = _world(trainer, os.environ)
+    with quiet():
+        try:
+            fabric = Fabric(
+                accelerator=trainer.accelerator,
+                devices=devices,
+                num_nodes=num_nodes,
+                strategy=strategy,
+                precision=trainer.precision,
+            )
+            fabric.launch()
+            return fabric
+        except Exception as error:
+            # Lightning raises errors of its own, which derive from nothing more telling.
+            raise TrainingError(
+                f"the trainer cannot be set up: {' '.join(str(error).split())}",
+                hint="See trainer.accelerator, devices, num_nodes, strategy and precision in the recipe.",
+            ) from error
+
+
+def _world(trainer: TrainerPart, environment: Mapping[str, str]) -> tuple[int | str, int, str]:
+    """Devices, machines and strategy; what torchrun or Slurm started is taken as it is."""
+    devices, num_nodes = trainer.devices, trainer.num_nodes
+    if "TORCHELASTIC_RUN_ID" in environment:
+        local = int(environment["LOCAL_WORLD_SIZE"])
+        devices, num_nodes = local, int(environment["WORLD_SIZE"]) // local
+    elif (
+        int(environment.get("SLURM_NTASKS", 1)) > 1 and environment.get("SLURM_NTASKS_PER_NODE", "").isdigit()
+    ):
+        devices = int(environment["SLURM_NTASKS_PER_NODE"])
+        num_nodes = int(environment["SLURM_NTASKS"]) // devices
+    several = num_nodes > 1 or (isinstance(devices, int) and devices > 1)
+    return devices, num_nodes, "ddp" if several else trainer.strategy
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Lightning tells which devices and processes it uses, unasked."""
+    loggers = [logging.getLogger(f"lightning.{package}") for package in ("fabric", "pytorch")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+# -- randomness ----------------------------------------------------------------------------------
+
+
+def seed_all(*numbers: object) -> None:
+    """Seed Python, NumPy and torch from some numbers."""
+    seed = int.from_bytes(sha256("/".join(map(str, numbers)).encode()).digest()[:8], "big") >> 1
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def own_randomness() -> Iterator[None]:
+    """Leave the caller's random generators as they were."""
+    python, numpy_state = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy_state)
+
+
+# -- the optimizer and its rate ------------------------------------------------------------------
+
+
+def make_optimizer(net: nn.Module, part: OptimizerPart) -> torch.optim.Optimizer:
+    """AdamW; what has fewer than two dimensions (biases, norms, scales) is not decayed."""
+    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": part.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    betas = (part.betas[0], part.betas[1])
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=part.lr, betas=betas, eps=part.eps
+    )
+
+
+class LearningRate:
+    """The learning rate as a function of how much of the training is done.
+
+    Source of ``one_cycle``: Smith and Topin 2018, "Super-Convergence", with cosine flanks as in torch's
+    OneCycleLR, from a 25th of the highest rate; differs: the momentum stays.
+    """
+
+    def __init__(self, part: SchedulerPart, highest: float) -> None:
+        self._part, self._highest = part, highest
+        self._warmup = part.warmup if part.warmup is not None else 0.3 if part.name == "one_cycle" else 0.0
+        self.factor, self.bad_epochs, self.best = 1.0, 0, -math.inf
+
+    def at(self, done: float) -> float:
+        """The rate after this share of the training, 0 to 1."""
+        warmup, name, final = self._warmup, self._part.name, self._part.final
+        if done < warmup:
+            up = done / warmup
+            if name == "one_cycle":
+                up = 1 / 25 + (1 - 1 / 25) * (1 - math.cos(math.pi * up)) / 2
+            return self._highest * self.factor * up
+        if name in ("one_cycle", "cosine"):
+            down = (done - warmup) / (1 - warmup)
+            return self._highest * (final + (1 - final) * (1 + math.cos(math.pi * down)) / 2)
+        return self._highest * self.factor
+
+    def observe(self, value: float) -> None:
+        """Tell it the monitored figure of an epoch, so turned that more is better."""
+        if value > self.best:
+            self.best, self.bad_epochs = value, 0
+            return
+        self.bad_epochs += 1
+        if self._part.name == "plateau" and self.bad_epochs > self._part.patience:
+            self.factor *= self._part.factor
+            self.bad_epochs = 0
+
+    def state(self) -> dict[str, float]:
+        """What changes about it."""
+        return {"factor": self.factor, "bad_epochs": self.bad_epochs, "best": self.best}
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Be as it was."""
+        self.factor, self.best = state["factor"], state["best"]
+        self.bad_epochs = int(state["bad_epochs"])
+
+
+# -- logs ----------------------------------------------------------------------------------------
+
+
+class Logs:
+    """``metrics.csv``, and TensorBoard if wanted; a continued run drops what came after its checkpoint.
+
+    Args:
+        folder: the run folder.
+        columns: figures on the validation examples.
+        after_step: the last step that is to be kept.
+        tensorboard: write ``tensorboard/`` too.
+    """
+
+    def __init__(self, folder: Path, columns: Iterable[str], *, after_step: int, tensorboard: bool) -> None:
+        self._columns = ["step", "epoch", "learning_rate", "loss", "epoch_loss", *columns, "elapsed_s"]
+        path = folder / "metrics.csv"
+        kept = _rows_until(path, after_step, self._columns) if after_step else []
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(kept)
+        replace_file(path, text.getvalue().encode())
+        self._file = path.open("a", encoding="utf-8", newline="")
+        self._csv = csv.DictWriter(self._file, self._columns, lineterminator="\n", restval="")
+        self._board: Any = None
+        if tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ModuleNotFoundError as error:
+                raise missing_extra(error, "trainer.tensorboard") or error from error
+            self._board = SummaryWriter(
+                str(folder / "tensorboard"), purge_step=after_step + 1 if after_step else None
+            )
+
+    def write(self, row: Mapping[str, float]) -> None:
+        """One row; it is on disk when this returns."""
+        self._csv.writerow({key: _figure(value) for key, value in row.items()})
+        self._file.flush()
+        if self._board is not None:
+            for key, value in row.items():
+                if key not in ("step", "epoch", "elapsed_s"):
+                    self._board.add_scalar(key, value, int(row["step"]))
+
+    def close(self) -> None:
+        """Write what is left, and close."""
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _figure(value: float) -> str:
+    return str(value) if isinstance(value, int) else repr(float(value))
+
+
+def _rows_until(path: Path, step: int, columns: list[str]) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
+    # A line that a crash cut short has no last column.
+    whole = [row for row in rows if set(row) == set(columns) and row["elapsed_s"]]
+    return [row for row in whole if row["step"].isdigit() and int(row["step"]) <= step]
+
+
+# -- interruption --------------------------------------------------------------------------------
+
+
+class _Interruption:
+    """Ctrl-C and SIGTERM end the training after the step at hand; a second Ctrl-C ends it at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Interruption:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+# -- the loop ------------------------------------------------------------------------------------
+
+
+class _Stepper(nn.Module):
+    """The network inside its objective, so that strategies wrap one `forward`."""
+
+    def __init__(self, net: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.net = net
+        self._objective = objective
+
+    def forward(self, batch: Any) -> Outcome:
+        return self._objective(self.net, batch)
+
+
+def fit(
+    net: nn.Module,
+    objective: Objective,
+    training: TrainingBatches,
+    validation: Iterable[Any],
+    *,
+    fabric: Fabric,
+    trainer: TrainerPart,
+    optimizer: OptimizerPart,
+    scheduler: SchedulerPart,
+    seed: int,
+    folder: Path,
+    binding: str = "",
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Fitted:
+    """Train a network, and leave it with the weights of its best epoch.
+
+    Args:
+        net: to be trained, in place.
+        objective: what is minimised and measured.
+        training: gives the steps of each epoch, for this process.
+        validation: batches that are measured after each epoch, for this process.
+        fabric: from `make_fabric`.
+        trainer: how long, and how.
+        optimizer: its parameters.
+        scheduler: the course of the learning rate.
+        seed: decides all randomness.
+        folder: where ``checkpoints/``, ``metrics.csv`` and ``tensorboard/`` go.
+        binding: what a checkpoint must have been made with to be continued: a digest of the recipe.
+        resume: continue from ``checkpoints/last.ckpt``, where there is one.
+        progress: called after each step and each epoch.
+
+    Raises:
+        TrainingError: the loss is no number; or the checkpoint is of another training.
+        KeyboardInterrupt: asked to stop; the checkpoint is that of the last step.
+    """
+    loop = _Loop(net, objective, fabric, trainer, optimizer, scheduler, seed, folder, binding)
+    with own_randomness(), _Interruption() as interruption:
+        if resume:
+            loop.restore()
+        if fabric.is_global_zero:
+            loop.open_logs()
+        try:
+            loop.run(training, validation, interruption, progress)
+        finally:
+            loop.close()
+        return loop.fitted()
+
+
+class _Loop:
+    def __init__(
+        self,
+        net: nn.Module,
+        objective: Objective,
+        fabric: Fabric,
+        trainer: TrainerPart,
+        optimizer: OptimizerPart,
+        scheduler: SchedulerPart,
+        seed: int,
+        folder: Path,
+        binding: str,
+    ) -> None:
+        self.net, self.objective, self.fabric, self.trainer = net, objective, fabric, trainer
+        self.seed, self.binding = seed, binding
+        self.folder, self.checkpoints = folder, folder / "checkpoints"
+        key = trainer.monitor.removeprefix("val_")
+        self.monitor = trainer.monitor if key in objective.directions else "val_loss"
+        self.sign = 1 if objective.directions[self.monitor.removeprefix("val_")] == "max" else -1
+        self.rate = LearningRate(scheduler, optimizer.lr)
+        self.stepper = _Stepper(net, objective)
+        self.model = fabric.setup_module(self.stepper)
+        self.plain_optimizer = make_optimizer(net, optimizer)
+        self.optimizer: Any = fabric.setup_optimizers(self.plain_optimizer)
+        self.state = _State()
+        self.best: dict[str, float] = {}
+        self.logs: Logs | None = None
+        self._since = self._saved = time.monotonic()
+
+    # -- checkpoints --
+
+    def restore(self) -> None:
+        """Be as the last checkpoint was."""
+        path = self.checkpoints / LAST
+        if not path.exists():
+            return
+        saved = read_checkpoint(path)
+        if saved.get("layout") != _LAYOUT or saved["binding"] != self.binding:
+            raise TrainingError(
+                f"{path} is of another training: its recipe, data or code layout differ.",
+                given=str(path),
+                hint="Continue with the recipe it was begun with, or start anew in another folder: -o FOLDER",
+            )
+        self.net.load_state_dict(saved["net"])
+        self.plain_optimizer.load_state_dict(saved["optimizer"])
+        self.rate.restore(saved["rate"])
+        self.fabric.strategy.precision.load_state_dict(saved["precision"])
+        self.state = _State(**saved["state"])
+        self.best = dict(saved["best"])
+
+    def save(self) -> None:
+        """Write the last checkpoint, on the first process."""
+        self._saved = time.monotonic()
+        if not self.fabric.is_global_zero:
+            return
+        self.state.elapsed_s += self._saved - self._since
+        self._since = self._saved
+        _write_checkpoint(
+            self.checkpoints / LAST,
+            {
+                "layout": _LAYOUT,
+                "binding": self.binding,
+                "net": self.net.state_dict(),
+                "optimizer": self.plain_optimizer.state_dict(),
+                "rate": self.rate.state(),
+                "precision": self.fabric.strategy.precision.state_dict(),
+                "state": vars(self.state),
+                "best": self.best,
+            },
+        )
+
+    def open_logs(self) -> None:
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        figures = [f"val_{key}" for key in self.objective.directions]
+        self.logs = Logs(
+            self.folder, figures, after_step=self.state.total_steps, tensorboard=self.trainer.tensorboard
+        )
+
+    def close(self) -> None:
+        if self.logs is not None:
+            self.logs.close()
+
+    # -- running --
+
+    def run(
+        self,
+        training: TrainingBatches,
+        validation: Iterable[Any],
+        interruption: _Interruption,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        state = self.state
+        while not state.finished:
+            steps = training.steps_in(state.epoch)
+            source = training.steps(state.epoch, state.step)
+            if self.fabric.device.type == "cuda":
+                source = read_ahead(source)
+            self.model.train()
+            for step in source:
+                self._step(step, steps)
+                if progress is not None:
+                    progress(self._progress(steps, {}))
+                if self._agreed(interruption.asked):
+                    self.save()
+                    raise KeyboardInterrupt
+                if self._is_due():
+                    self.save()
+            metrics = self._validate(validation)
+            if progress is not None:
+                progress(self._progress(steps, metrics))
+            self._end_epoch(metrics)
+            self.save()
+            if self._agreed(interruption.asked) and not state.finished:
+                raise KeyboardInterrupt
+
+    def _step(self, step: Any, steps: int) -> None:
+        state = self.state
+        seed_all(self.seed, state.total_steps, self.fabric.global_rank)
+        rate = self.rate.at((state.epoch + state.step / steps) / self.trainer.max_epochs)
+        for group in self.plain_optimizer.param_groups:
+            group["lr"] = rate
+        # Processes average their gradients; what is wanted is the sum over all examples by their number.
+        scale = self.fabric.world_size / step.total
+        loss = torch.zeros((), dtype=torch.float64)
+        last = len(step.portions) - 1
+        for number, portion in enumerate(step.portions):
+            with self.fabric.no_backward_sync(self.model, enabled=number < last):
+                outcome = self.model(portion)
+                self.fabric.backward(outcome.loss * scale)
+            loss += outcome.loss.detach().double().cpu()
+        if self.fabric.world_size > 1:
+            loss = self._sum(loss)
+        if not math.isfinite(float(loss)):
+            raise self._no_number(float(loss))
+        if self.trainer.gradient_clip is not None:
+            self.fabric.clip_gradients(
+                self.model, self.optimizer, max_norm=self.trainer.gradient_clip, error_if_nonfinite=False
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        state.step += 1
+        state.total_steps += 1
+        state.loss_sum += float(loss)
+        state.examples += step.total
+        state.window_sum += float(loss)
+        state.window_examples += step.total
+        if state.total_steps % self.trainer.log_steps == 0:
+            self._log({"loss": state.window_sum / state.window_examples, "learning_rate": rate})
+            state.window_sum, state.window_examples = 0.0, 0
+
+    def _validate(self, validation: Iterable[Any]) -> dict[str, float]:
+        """Figures over the validation examples of all processes."""
+        loss, outputs, targets = outcomes(self.stepper, validation, self.fabric)
+        return {
+            "val_loss": loss / len(targets) if len(targets) else math.nan,
+            **{f"val_{key}": value for key, value in self.objective.measure(outputs, targets).items()},
+        }
+
+    def _end_epoch(self, metrics: dict[str, float]) -> None:
+        state = self.state
+        value = self.sign * metrics[self.monitor]
+        if math.isnan(value):
+            raise TrainingError(
+                f"{self.monitor} is no number after epoch {state.epoch + 1}.",
+                hint="Do the validation pairs hold both classes? trainer.monitor=val_loss needs only one.",
+            )
+        before = self.rate.best
+        self.rate.observe(value)
+        if value > before:
+            state.best_epoch, state.bad_epochs, self.best = state.epoch, 0, metrics
+            if self.fabric.is_global_zero:
+                _write_checkpoint(self.checkpoints / BEST, {"net": self.net.state_dict()})
+        else:
+            state.bad_epochs += 1
+        self._log({"epoch_loss": state.loss_sum / max(1, state.examples), **metrics})
+        state.epoch += 1
+        state.step, state.loss_sum, state.examples = 0, 0.0, 0
+        patience = self.trainer.patience
+        state.stopped_early = patience is not None and state.bad_epochs >= patience
+        state.finished = state.stopped_early or state.epoch >= self.trainer.max_epochs
+
+    def fitted(self) -> Fitted:
+        """Restore the best epoch, and tell what came of it all."""
+        self.fabric.barrier()
+        self.net.load_state_dict(read_checkpoint(self.checkpoints / BEST)["net"])
+        self.net.eval()
+        state = self.state
+        return Fitted(
+            epochs=state.epoch,
+            steps=state.total_steps,
+            best_epoch=state.best_epoch + 1,
+            best=dict(self.best),
+            stopped_early=state.stopped_early,
+            elapsed_s=state.elapsed_s,
+        )
+
+    # -- small things --
+
+    def _agreed(self, asked: bool) -> bool:
+        """Has any process been asked to stop? All of them stop after the same step."""
+        if self.fabric.world_size == 1:
+            return asked
+        return bool(self._sum(torch.tensor(float(asked))) > 0)
+
+    def _sum(self, value: Tensor) -> Tensor:
+        """Over all processes, on the CPU."""
+        reduced = self.fabric.all_reduce(value, reduce_op="sum")
+        assert isinstance(reduced, Tensor)  # noqa: S101 - of a tensor, it is one
+        return reduced.cpu()
+
+    def _is_due(self) -> bool:
+        every = self.trainer.checkpoint_steps
+        if every is not None and self.state.total_steps % every == 0:
+            return True
+        return time.monotonic() - self._saved >= self.trainer.checkpoint_s
+
+    def _log(self, figures: dict[str, float]) -> None:
+        if self.logs is not None:
+            elapsed_s = self.state.elapsed_s + time.monotonic() - self._since
+            row = {"step": self.state.total_steps, "epoch": self.state.epoch + 1, **figures}
+            self.logs.write({**row, "elapsed_s": round(elapsed_s, 3)})
+
+    def _progress(self, steps: int, metrics: Mapping[str, float]) -> Progress:
+        state = self.state
+        loss = state.loss_sum / max(1, state.examples)
+        return Progress(state.epoch + 1, self.trainer.max_epochs, state.step, steps, loss, metrics)
+
+    def _no_number(self, loss: float) -> TrainingError:
+        at = self.state
+        advice = [f"lower optimizer.lr (now {self.rate._highest:g})"]
+        if self.trainer.gradient_clip is None:
+            advice.append("set trainer.gradient_clip=1.0")
+        if self.trainer.precision != "32-true":
+            advice.append(f"set trainer.precision=32-true (now {self.trainer.precision})")
+        advice.append("look for numbers that are none in the embeddings")
+        return TrainingError(
+            f"the loss is {loss} in step {at.step + 1} of epoch {at.epoch + 1} "
+            f"(step {at.total_steps + 1} in all).",
+            given=loss,
+            hint=f"What may help: {'; '.join(advice)}.",
+        )
+
+
+def outcomes(stepper: nn.Module, batches: Iterable[Any], fabric: Fabric) -> tuple[float, Tensor, Tensor]:
+    """The summed loss, the outputs and the targets of all batches of all processes, on the CPU.
+
+    The network is used as it is, not as a strategy wraps it: processes may have different numbers of batches.
+    """
+    stepper.eval()
+    loss = torch.zeros((), dtype=torch.float64)
+    kept: list[Outcome] = []
+    with torch.no_grad(), fabric.autocast():
+        for batch in batches:
+            outcome = stepper(batch)
+            loss += outcome.loss.double().cpu()
+            kept.append(outcome)
+    outputs = torch.cat([one.outputs.float() for one in kept]).cpu() if kept else torch.zeros(0)
+    targets = torch.cat([one.targets for one in kept]).cpu() if kept else torch.zeros(0)
+    if fabric.world_size > 1:
+        everywhere: list[Any] = [None] * fabric.world_size
+        torch.distributed.all_gather_object(everywhere, (float(loss), outputs, targets))
+        loss = torch.tensor(sum(one[0] for one in everywhere), dtype=torch.float64)
+        outputs = torch.cat([one[1] for one in everywhere if len(one[1])])
+        targets = torch.cat([one[2] for one in everywhere if len(one[2])])
+    return float(loss), outputs, targets
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds: tensors and plain data; nothing in it is executed.
+
+    Raises:
+        TrainingError: it cannot be read.
+    """
+    try:
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # torch raises a dozen kinds of errors for a damaged file.
+        raise TrainingError(
+            f"the checkpoint {path} cannot be read: {str(error).splitlines()[0]}", given=str(path)
+        ) from error
+    return saved
+
+
+def _write_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """A crash leaves the old one or the new one, never half of it."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    replace_file(path, buffer.getvalue())
