@@ -236,21 +236,20 @@ def test_json_is_complete_and_parses() -> None:
     assert {parameter["name"] for parameter in v2["parameters"]} >= {"input_dim", "hidden_dim", "num_heads"}
     assert json.loads(run("info", "v2", "--json").stdout) == v2
     entries = json.loads(run("list", "--pretrained", "--json").stdout)
-    assert all(entry["formats"]["pt"]["sha256"] for entry in entries)
+    assert all(entry["formats"] for entry in entries)
+    lite = [entry for entry in entries if entry["network"] == "efficientnet_lite0"]
+    assert lite and all(entry["formats"]["pt"]["sha256"] for entry in lite if "pt" in entry["formats"])
     assert json.loads(run("zoos", "--json").stdout)[0]["name"] == "proteins"
-    assert {"task": "protein_interaction", "models": 4, "pretrained": 0} in json.loads(
-        run("tasks", "--json").stdout
-    )
+    interaction = [model for model in models if model["task"] == "protein_interaction"]
+    told = next(t for t in json.loads(run("tasks", "--json").stdout) if t["task"] == "protein_interaction")
+    assert told["models"] == len(interaction) >= 4
+    assert told["pretrained"] == len([e for e in entries if e["task"] == "protein_interaction"])
 
 
 def test_names_alone_are_one_a_line() -> None:
-    assert run("list", "-q", "--zoo", "proteins", "--order", "registered").stdout.split("\n") == [
-        "v1",
-        "v2",
-        "multihead_attention",
-        "cross_attention",
-        "",
-    ]
+    listed = run("list", "-q", "--zoo", "proteins", "--order", "registered").stdout
+    assert listed.startswith("v1\nv2\nmultihead_attention\ncross_attention\n") and listed.endswith("\n")
+    assert not any(" " in name for name in listed.split("\n"))
 
 
 def test_names_alone_as_json() -> None:
@@ -266,7 +265,7 @@ def test_info_tells_of_a_zoo() -> None:
     assert "multihead_attention" in done.stdout
     about = json.loads(run("info", "proteins", "--json").stdout)
     assert about["name"] == "proteins"
-    assert about["models"] == len(about["names"]) == 4
+    assert about["models"] == len(about["names"]) >= 4
     assert "proteins" in run("__complete", "info", "prot").stdout
 
 

@@ -746,7 +746,7 @@ def test_a_task_comes_from_a_base_class_in_another_file(project):
                 import src.model.base
                 from . import base as b
 
-                @register_model("near")
+                @register_model("nearby")
                 class Near(b.Middle): pass
 
                 @register_model("dotted")
@@ -771,11 +771,11 @@ def test_a_task_comes_from_a_base_class_in_another_file(project):
         "import holotype, sys\n"
         "result = {n: holotype.get_model_info('src.model/' + n).task for n in holotype.list_models(zoo='src.model')}\n"
         "assert 'torch' not in sys.modules\n"
-        "assert 'near' in holotype.list_models(task=holotype.Task.MASKED_IMAGE_MODELING)\n"
+        "assert 'nearby' in holotype.list_models(task=holotype.Task.MASKED_IMAGE_MODELING)\n"
         "assert 'my-task' in holotype.list_tasks()"
     )
     assert tasks == {
-        "near": "masked_image_modeling",
+        "nearby": "masked_image_modeling",
         "dotted": "my-task",
         "ours": "protein_interaction",
         "ours-dotted": "protein_interaction",

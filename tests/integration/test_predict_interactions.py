@@ -241,6 +241,7 @@ def test_nor_is_a_picture(folder):
         ({"engine": "rya"}, ParameterError, "did you mean 'ray'"),
         ({"threshold": 2.0}, ParameterError, "threshold is a probability"),
         ({"top_k": 0}, ParameterError, "top_k: a whole number"),
+        ({"fasta": None, "max_residues": 5}, ParameterError, "max_residues: only sequences tell"),
         ({"model": "v9_nothing"}, UnknownPretrainedError, "v9_nothing"),
         ({"model": "gone.safetensors"}, DataError, "there is no such file"),
         ({"fasta": "gone.fasta"}, DataError, "cannot be read"),
@@ -301,6 +302,43 @@ def test_a_model_of_another_task(folder):
 def test_a_temperature_that_is_none(folder, temperature):
     path = save(model(), folder / "odd.safetensors", temperature=temperature)
     refused(folder, MetadataError, "calibration temperature", model=path)
+
+
+def test_a_temperature_of_logits_that_tell_nothing(folder):
+    """As `fit_temperature` finds it, and training writes it, where a model is no better than chance."""
+    from holotype.evaluation.calibration import fit_temperature
+
+    temperature = fit_temperature([3.0, -3.0, 3.0, -3.0], [0, 1, 0, 1])
+    path = save(model(), folder / "useless.safetensors", temperature=temperature)
+    report = predict(folder, model=path, all_vs_all=True)
+    assert report.temperature == temperature > 1e6
+    assert {row["score"] for row in read_table(folder / "out.tsv")} == {"0.5"}
+
+
+def test_what_is_left_of_other_sequences_is_not_gone_on_with(folder, monkeypatch):
+    """Embeddings without a FASTA file: their hashes tell the sequences."""
+    monkeypatch.setattr(interactome, "_BLOCK_PAIRS", 9)
+    monkeypatch.setattr("holotype.prediction.interactions.write_table", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        predict(folder, fasta=None, all_vs_all=True)
+    assert (folder / "out.tsv.partial").stat().st_size
+    other = write_embeddings(folder / "y.emb", {name: text[::-1] + "W" for name, text in PROTEINS.items()})
+    with pytest.raises(DataError, match=r"asked something else \(proteins\)"):
+        predict(folder, fasta=None, embeddings=other, all_vs_all=True)
+
+
+def test_the_table_is_on_the_disk_before_what_it_was_made_of_is_removed(folder, monkeypatch):
+    import os
+
+    synced, new, fsync = [], folder / "out.tsv.partial.new", os.fsync
+
+    def noted(file):
+        synced.append(new.exists() and os.path.samestat(os.fstat(file), new.stat()))
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    predict(folder, all_vs_all=True)
+    assert any(synced)
 
 
 def test_a_picture_of_too_many(folder, monkeypatch):

@@ -153,6 +153,16 @@ def test_a_leak_is_refused_before_anything_is_written(recipe: dict[str, Any], tm
     assert not (tmp_path / "run").exists()
 
 
+def test_validation_pairs_of_one_label_are_told_before_anything_starts(
+    recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    val = Path(recipe["data"]["val"])
+    val.write_text("".join(line for line in val.read_text().splitlines(True) if line.endswith("1\n")))
+    with pytest.raises(DataError, match="all of one label"):
+        train(recipe, output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_embeddings_must_be_of_these_proteins(recipe: dict[str, Any], tmp_path: Path) -> None:
     fasta = Path(recipe["data"]["sequences"])
     fasta.write_text(fasta.read_text().replace("A", "G"))

@@ -2,6 +2,8 @@
 
 import pytest
 
+from holotype.zoos import proteins
+
 REGISTRY = """
 from holotype.zoos.proteins import (
     create_model, get_available_models, get_model_class, model_registry, register_model
@@ -34,8 +36,9 @@ result = {
     "own": type(holotype.create_model("src.model/v1")).__name__,
 }
 """
+NAMES = proteins.get_available_models()
 EXPECTED = {
-    "names": ["v1", "v2", "multihead_attention", "cross_attention"],
+    "names": NAMES,
     "built": "src.model.v1",
     "class": "Mine",
     "told": "of the project",

@@ -438,3 +438,35 @@ def test_edited_code_makes_other_embeddings(here):
     for value in (1.5, 2.5):
         here.write({"src/model/tiny.py": source.replace("NUMBER", str(value))})
         assert here.run(code) == [[value], [value]]
+
+
+def test_edited_code_of_a_size_in_a_table_makes_other_embeddings(here):
+    """The table that names the sizes is not the code; nor does a new name in it touch what is cached."""
+    source = """
+        import torch
+
+        class Tiny(torch.nn.Module):
+            embedding_dim, max_residues = 1, None
+            def __init__(self, scale=1.0):
+                super().__init__()
+                self.scale = scale
+            def tokenize(self, sequence):
+                return torch.ones(len(sequence), dtype=torch.long)
+            def forward(self, tokens, lengths):
+                return tokens[..., None] * NUMBER * self.scale
+        """
+    source = textwrap.dedent(source)
+    table = '[tiny_{}]\nclass = "tiny.Tiny"\ntask = "protein_embedding"\nconfig = {{scale = 2.0}}\n'
+    code = """
+        from holotype.prediction.embedding import embeddings_for
+        found = embeddings_for({"a": "MK"}, "tiny_2")
+        result = [found["a"].tolist(), found.path]
+        """
+    paths = []
+    for value, tables in ((1.5, "2"), (2.5, "2"), (2.5, "23")):
+        files = {"src/model/tiny.py": source.replace("NUMBER", str(value))}
+        here.write(files | {"src/model/sizes.toml": "".join(map(table.format, tables))})
+        rows, path = here.run(code)
+        assert rows == [[2 * value], [2 * value]]
+        paths.append(path)
+    assert paths[0] != paths[1] == paths[2]

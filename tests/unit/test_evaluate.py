@@ -10,7 +10,7 @@ from sklearn import metrics as reference
 
 from holotype.errors import DataError
 from holotype.evaluation.calibration import logit
-from holotype.evaluation.evaluate import evaluate_file, evaluate_predictions
+from holotype.evaluation.evaluate import evaluate_file, evaluate_model, evaluate_predictions
 
 RNG = np.random.default_rng(0)
 PAIRS = 600
@@ -209,3 +209,58 @@ def test_repeats_are_told(files):
     found = evaluate_file(files / "twice.tsv", resamples=0)
     assert len(found.labels) == 200
     assert any("200 lines repeat" in note for note in found.notes)
+
+
+@pytest.fixture(scope="module")
+def divided(tmp_path_factory):
+    """A model that was trained on one file of pairs, divided with seed 1; that dataset, undivided."""
+    from holotype.data.datasets import load_dataset
+    from holotype.loading.saving import save_pretrained
+    from interaction_sets import RECORD, model, sequences, write_embeddings, write_fasta
+
+    folder = tmp_path_factory.mktemp("divided")
+    proteins = sequences(30)
+    write_fasta(folder / "x.fasta", proteins)
+    names, rng = list(proteins), np.random.default_rng(3)
+    rows = {tuple(sorted(rng.choice(30, 2, replace=False).tolist())) for _ in range(150)}
+    text = "".join(f"{names[a]}\t{names[b]}\t{at % 2}\n" for at, (a, b) in enumerate(sorted(rows)))
+    (folder / "pairs.tsv").write_text(text)
+    dataset = load_dataset({"pairs": folder / "pairs.tsv", "sequences": folder / "x.fasta"})
+    lineage = {
+        "datasets": dict(dataset.digests),
+        "recipe": {"data": {"split": {"protocol": "c1", "seed": 1, "fractions": None, "tool": None}}},
+    }
+    path = save_pretrained(model(), folder / "model.safetensors", encoder=RECORD, lineage=lineage)
+    embeddings = [write_embeddings(folder / "x.emb", proteins)]
+
+    def evaluated(data, split, **how):
+        return evaluate_model(path, data, **{"split": split, "embeddings": embeddings, "resamples": 0} | how)
+
+    return evaluated, dataset
+
+
+@pytest.mark.parametrize(("seed", "split", "told"), [(1, "test", False), (2, "test", True), (1, "val", True)])
+def test_pairs_that_the_model_may_have_learned_from_are_told(divided, seed, split, told):
+    """Another seed puts training pairs among the test pairs; epoch and temperature are fitted on val."""
+    evaluated, dataset = divided
+    found = " ".join(evaluated(dataset.split("c1", seed=seed), split).notes)
+    assert ("trained on other pairs" in found or "were chosen on validation pairs" in found) == told
+
+
+def test_a_model_on_the_undivided_pairs_it_learned_from(divided):
+    evaluated, dataset = divided
+    assert any("learned from pairs of this file" in note for note in evaluated(dataset, "pairs").notes)
+
+
+def test_embeddings_are_made_where_the_model_runs(divided, monkeypatch):
+    evaluated, dataset = divided
+    asked = {}
+
+    def embeddings_for(sequences, specs, **how):
+        asked.update(how)
+        raise DataError("enough")
+
+    monkeypatch.setattr("holotype.prediction.embedding.embeddings_for", embeddings_for)
+    with pytest.raises(DataError, match="enough"):
+        evaluated(dataset, "pairs", embeddings=None, device="cpu:0")
+    assert asked["device"] == "cpu:0"

@@ -6,6 +6,7 @@ Exit codes: 0 all is well; 1 something is wrong with what was asked about; 2 the
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -42,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this (`holotype list >&-`)
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
     for stream in (sys.stdout, sys.stderr):
         # Where a sign cannot be written, another stands for it: no reason to fail.
         if getattr(stream, "errors", None) in ("strict", "surrogateescape") and hasattr(
@@ -72,7 +76,8 @@ def _run(arguments: argparse.Namespace) -> int:
         code: int = arguments.run(arguments)
         sys.stdout.flush()
     except HolotypeError as error:
-        sys.stdout.flush()
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
         print(f"holotype {arguments.verb}: {clean(error)}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
@@ -84,11 +89,25 @@ def _run(arguments: argparse.Namespace) -> int:
         print(clean(missing), file=sys.stderr)
         return 1
     except BrokenPipeError:  # `holotype list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except OSError as error:  # the disk, a folder, the output: the machine, not the code
+        place = f"{error.filename}: " if error.filename else ""
+        _drop_output()
+        print(f"holotype {arguments.verb}: {clean(place)}{error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
+        print(f"holotype {arguments.verb}: interrupted", file=sys.stderr)
         return 130
     return code
+
+
+def _drop_output() -> None:
+    """What could not be printed must not fail once more when the process ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _warner(verb: str) -> Callable[..., None]:

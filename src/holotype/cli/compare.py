@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--on", default="all", metavar="CLASS", help="all, C1, C2 or C3 pairs (default: all)")
     parser.add_argument("--threshold", type=_share, default=0.5, help="positive from here on (default: 0.5)")
     parser.add_argument("--resamples", type=_count, default=2000, help="of the bootstrap (default: 2000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    parser.add_argument("--seed", type=_count, default=0, help="of the bootstrap (default: 0)")
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.epilog = "Runs that were tested on other pairs, or with other labels, are refused."
 

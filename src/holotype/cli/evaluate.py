@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ranks-only", action="store_true", help="the scores are not probabilities")
     parser.add_argument("--threshold", type=_share, default=0.5, help="positive from here on (default: 0.5)")
     parser.add_argument("--resamples", type=_count, default=1000, help="of the bootstrap (default: 1000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    parser.add_argument("--seed", type=_count, default=0, help="of the bootstrap (default: 0)")
     parser.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
     parser.add_argument(
         "-o", "--output", metavar="FOLDER", help="write report.html and evaluation.json there"

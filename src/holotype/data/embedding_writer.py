@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import stat
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -311,6 +312,8 @@ def _open_locked(path: Path) -> Any:
     except OSError as error:
         raise refused(path, error) from error
     try:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise DataError(f"{path} is no regular file: embeddings cannot be kept in it.", given=str(path))
         taken = try_lock(file.fileno()) is False
         if taken or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
             raise DataError(

@@ -31,6 +31,8 @@ _GAPS = "-."
 _TITLES = frozenset({"sequence", "seq", "protein_sequence", "aa_sequence"})
 _PACKED = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _GZIP = b"\x1f\x8b"
+# So many letters of A C G T U N alone are hardly a protein.
+_SURELY = 30
 # Problems beyond these are only counted.
 _SHOWN = 8
 
@@ -122,6 +124,7 @@ class _Counts:
     titles: int = 0
     unusual: Counter[str] = field(default_factory=Counter)
     with_unusual: int = 0
+    nucleotides: int = 0
     files: list[str] = field(default_factory=list)
 
     def notes(self) -> list[str]:
@@ -133,6 +136,10 @@ class _Counts:
             (self.spaced, "{} had spaces among the residues: removed"),
             (self.with_unusual, f"{{}} hold letters beyond the twenty ({letters}): kept"),
             (self.repeated, "{} came again under the same name: kept once"),
+            (
+                self.nucleotides,
+                "{} hold nothing but A C G T U N: DNA or RNA, which is no protein? Kept as is",
+            ),
         ]
         found = [text.format(_sequences(count)) for count, text in told if count]
         lines = [
@@ -282,6 +289,8 @@ class _Reading:
         sequence = raw.upper()
         counts.lower += sequence != raw
         unusual = {letter: count for letter in _UNUSUAL if (count := sequence.count(letter))}
+        if len(sequence) >= _SURELY and not sequence.strip("ACGTUN"):
+            counts.nucleotides += 1
         if unusual:
             counts.with_unusual += 1
             counts.unusual.update(unusual)

@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from holotype.errors import DataError
+from holotype.errors import DataError, StoreError
 
 __all__ = ["PairReport", "PairTable", "align", "read_pairs", "write_pairs"]
 
@@ -441,7 +441,18 @@ def write_pairs(path: str | Path, table: PairTable, *, overwrite: bool = False) 
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that appears complete or not at all."""
+    """Write a file that appears complete or not at all.
+
+    Raises:
+        StoreError: the file system refuses.
+    """
+    try:
+        _write_bytes(path, content)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}.", given=str(path)) from error
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:

@@ -60,7 +60,13 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
             low = middle
         else:
             high = middle
-    return size / float(np.exp((low + high) / 2))
+    found = float(np.exp((low + high) / 2))
+    # At the end of the range, what was given may still be the better.
+    return size / found if _loss(z * found, target) <= _loss(z * size, target) else 1.0
+
+
+def _loss(logits: Floats, target: Floats) -> float:
+    return float(np.mean(np.logaddexp(0, logits) - target * logits))
 
 
 def apply_temperature(logits: ArrayLike, temperature: float = 1.0) -> Floats:

@@ -552,13 +552,14 @@ def evaluate_model(
     dataset = data if isinstance(data, Dataset) else load_dataset(data)
     pairs = _split(dataset, split)
     net, info = load_interaction_model(model, device=device)
-    stored = _embeddings(embeddings, dataset, pairs, info.encoder, str(model))
+    stored = _embeddings(embeddings, dataset, pairs, info.encoder, str(model), device)
     notes: list[str] = []
     known = dataset.splits.get("train") if train is None and split != "train" else train
     if known is not None and not isinstance(known, PairTable):
         known = read_pairs(known, labelled=True)
     elif known is not None:
         notes += _other_training(info.loaded.record, dataset)
+    notes += _chosen_on(info.loaded.record, dataset, split)
     if known is not None:
         notes += _also_trained(known, pairs)
     logits = score_pairs(net, stored, pairs, device=device, progress=progress).astype(np.float64)
@@ -625,6 +626,7 @@ def _embeddings(
     pairs: PairTable,
     records: Sequence[Mapping[str, Any]],
     model: str,
+    device: str,
 ) -> Embeddings:
     """Embeddings of the proteins in the pairs, made as those the model learned from."""
     from holotype.data.embeddings import Embeddings, check_same_features, open_embeddings
@@ -644,7 +646,7 @@ def _embeddings(
 
         specs = [EncoderSpec.parse(spec_of(one)) for one in records]
         names = [pairs.proteins[at] for at in pairs.used().tolist()]
-        stored = embeddings_for({name: dataset.sequences[name] for name in names}, specs)
+        stored = embeddings_for({name: dataset.sequences[name] for name in names}, specs, device=device)
     if records:
         check_same_features(records, stored.record, what=model)
     return stored
@@ -679,12 +681,49 @@ def _other_training(record: Mapping[str, Any], dataset: Dataset) -> list[str]:
             f"training pairs of {dataset.name}."
         ]
     roles = [role for role in dataset.digests if role in ("pairs", "train_pairs")]
-    if all(theirs.get(role) == dataset.digests[role] for role in roles):
+    if all(theirs.get(role) == dataset.digests[role] for role in roles) and _same_split(lineage, dataset):
         return []
     return [
         "The model was trained on other pairs than the training pairs of "
         f"{dataset.name}, by which classes and baselines are told here. Give its own: --train FILE."
     ]
+
+
+def _same_split(lineage: Any, dataset: Dataset) -> bool:
+    """Were the pairs divided for the training as they are here? Only one file of pairs can be otherwise."""
+    from holotype.data.similarity import NEAR_DUPLICATE
+
+    here = dataset.split_by
+    if here is None:
+        return True
+    data = lineage["recipe"].get("data") if isinstance(lineage.get("recipe"), Mapping) else None
+    there = data.get("split") if isinstance(data, Mapping) else None
+    if not isinstance(there, Mapping):
+        return False
+    fractions = list(there.get("fractions") or (0.8, 0.1, 0.1))
+    theirs = (there.get("protocol"), there.get("seed"), fractions)
+    if theirs != (here["protocol"], here["seed"], list(here["fractions"])):
+        return False
+    identity = there.get("max_identity")
+    tool = there.get("tool") or (None if identity else "kmer")  # as `Dataset.split` chooses it
+    return here["protocol"] == "c1" or (
+        (identity or NEAR_DUPLICATE) == here.get("max_identity") and tool in (None, here.get("tool"))
+    )
+
+
+def _chosen_on(record: Mapping[str, Any], dataset: Dataset, split: str) -> list[str]:
+    """Are these pairs, as the model's record has it, none that it can be tested on?"""
+    lineage = record.get("lineage")
+    theirs = lineage.get("datasets") if isinstance(lineage, Mapping) else None
+    role = "pairs" if "pairs" in dataset.digests else f"{split}_pairs"
+    if split == "test" or not isinstance(theirs, Mapping) or theirs.get(role) != dataset.digests.get(role):
+        return []
+    if split == "val":
+        return [
+            "The best epoch and the temperature were chosen on validation pairs of this file: these figures "
+            "are not of a test."
+        ]
+    return ["The model learned from pairs of this file: these figures are not of a test."]
 
 
 def _calibrated(test: Predictions, validation: Predictions) -> tuple[Floats, Floats, float]:

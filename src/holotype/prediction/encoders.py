@@ -164,7 +164,9 @@ def find(spec: EncoderSpec) -> Source:
         )
     if entries:
         return _entry(entries[0])
-    return Source("architecture", info.qualified_name, info.qualified_name, None, {"code": _code(info)})
+    config = json.dumps(dict(info.config), default=dict, sort_keys=True)
+    settings = {"config": config, "code": _code(info)}
+    return Source("architecture", info.qualified_name, info.qualified_name, None, settings)
 
 
 def _entry(name: str) -> Source:
@@ -199,8 +201,13 @@ def _check_task(info: ModelInfo) -> None:
 
 def _code(info: ModelInfo) -> str | None:
     """The sha256 of the file that defines an architecture: edited code makes other embeddings."""
+    file = Path(info.file or "")
+    if file.suffix != ".py":  # named in a table, which says nothing of the code
+        words = (info.module or "").split(".")
+        places = (file.parent.joinpath(*words[at:]).with_suffix(".py") for at in range(len(words)))
+        file = next((place for place in places if place.is_file()), file)
     try:
-        return hashlib.sha256(Path(info.file or "").read_bytes()).hexdigest()
+        return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError:
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,7 +153,7 @@ def _temperature(value: object, model: object) -> float:
     if (
         isinstance(temperature, bool)
         or not isinstance(temperature, (int, float))
-        or not 0 < temperature < 1e6
+        or not 0 < temperature < math.inf  # as large as `fit_temperature` finds it for useless logits
     ):
         raise MetadataError(
             f"{model} has a calibration temperature that is no positive number: {temperature!r}.",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -212,6 +213,10 @@ def predict_interactions(
     check_output(output, overwrite=overwrite)
     if picture is not None:
         check_picture(picture, overwrite=overwrite)
+    read = [embeddings] if isinstance(embeddings, (str, Path)) else embeddings or []
+    for path in (model, fasta, pairs, bipartite, *read):
+        if path is not None and output.exists() and Path(path).exists() and output.samefile(path):
+            raise DataError(f"{output} is read and cannot be written too.", given=str(output))
     net, info = load_interaction_model(model)
     least_logit(threshold, info.temperature)
     opened = None if embeddings is None else _open(embeddings)
@@ -252,6 +257,8 @@ def predict_interactions(
         if progress is not None:
             progress("writing", 0, 0)
         written = write_table(new, ending, asked.names, parts(), info.temperature, labels)
+        with new.open("rb") as file:
+            os.fsync(file.fileno())  # what it was made of is removed in the end
         if picture is not None:
             _draw(picture, asked, parts(), info, symmetric=info.symmetric)
         report = PredictionReport(
@@ -304,6 +311,8 @@ def _check_options(given: Mapping[str, Any]) -> None:
         value = given[name]
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             problems.append(f"{name}: a whole number from 1 on, got {value!r}")
+    if given["max_residues"] is not None and given["fasta"] is None:
+        problems.append("max_residues: only sequences tell how long proteins are (--fasta)")
     if given["pairs"] is not None and given["top_k"] is not None:
         problems.append("top_k: goes with all_vs_all or bipartite; given pairs are all listed")
     if given["pairs"] is not None and given["threshold"] is not None:
@@ -481,7 +490,12 @@ def _digest(
         "temperature": info.temperature,
         "features": _sha256(json.dumps(features, sort_keys=True, default=str)),
         "embeddings": opened is not None,
-        "proteins": _sha256(*(f"{name}\t{sequence}" for name, sequence in sequences.items())),
+        "proteins": _sha256(
+            *(
+                f"{name}\t{sequence if opened is None else opened.sequence_sha256(name)}"
+                for name, sequence in sequences.items()
+            )
+        ),
         "pairs": None if pairs is None else _sha256(pairs.a.tobytes(), pairs.b.tobytes()),
         "sets": None
         if asked.rows is None

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -138,7 +139,7 @@ class Grid:
         """Is each unordered pair looked at once?"""
         return self.symmetric and self._square
 
-    @property
+    @cached_property
     def sizes(self) -> list[int]:
         """Pairs of each block that are scored and wanted."""
         counts = []

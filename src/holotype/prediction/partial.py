@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from holotype.errors import DataError
+from holotype.errors import DataError, HolotypeError, StoreError
 from holotype.prediction.interactome import Scores
 from holotype.prediction.pairs import Integers
 from holotype.store.locks import try_lock
@@ -74,8 +74,17 @@ class Partial:
     def __enter__(self) -> Partial:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._file.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            self._file.close()
+        except OSError as late:  # what was still to be written does not fit either
+            error = error or late
+        if isinstance(error, OSError) and not isinstance(error, HolotypeError):
+            raise StoreError(
+                f"cannot write {self.output}: {error.strerror or error}.",
+                given=str(self.output),
+                hint="What is done is kept beside it: put that right, and give the same command again.",
+            ) from error
 
     def _go_on(self, *, forget: bool) -> None:
         """Take over what an earlier process has left."""

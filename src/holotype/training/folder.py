@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from holotype.errors import ConfigError
+from holotype.errors import ConfigError, StoreError
 from holotype.origin import canonical
 from holotype.training.recipe import Recipe, load_recipe
 
@@ -88,6 +88,13 @@ def claim(recipe: Recipe, folder: Path, *, resume: bool) -> RunResult | None:
         raise ConfigError(
             f"the run folder {folder} is a file.", given=str(folder), hint="Name another: -o FOLDER"
         )
+    there = next((one for one in (folder, *folder.absolute().parents) if one.exists()), folder)
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):  # told now, not after hours of embedding
+        raise ConfigError(
+            f"the run folder {folder} cannot be written: {there} is no folder to write into.",
+            given=str(folder),
+            hint="Name another: -o FOLDER",
+        )
     if not folder.exists() or not any(folder.iterdir()):
         return None
     if not (folder / RECIPE).is_file():
@@ -130,6 +137,12 @@ def replace_file(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or error}.",
+            given=str(path),
+            hint="What was written before is kept: put that right, and give the same command with --resume.",
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ def lineage_of(
     whole = recipe.to_dict()
     whole.pop("output", None)  # a place on one machine
     made: dict[str, Any] = {
-        "code": code_of(Path(holotype.__file__).parent),
+        "code": own_code(),
         "recipe": whole,
         "recipe_sha256": recipe.digest(),
         "datasets": dict(dataset_digests),
@@ -58,13 +59,19 @@ def lineage_of(
     return made
 
 
+@cache
+def own_code() -> dict[str, Any]:
+    """`code_of` this package when it is first asked: what is imported then is what computes."""
+    return code_of(Path(holotype.__file__).parent)
+
+
 def code_of(folder: Path, tracked: str | None = "__init__.py") -> dict[str, Any]:
     """The commit that a folder is at, and whether anything was changed since.
 
     Args:
         folder: anywhere in a repository.
         tracked: a file that must belong to the repository; an installed package may lie in one that is
-            not its own.
+            not its own. Then only changes within the folder count.
 
     Returns:
         ``commit`` and ``dirty``; both None outside of a repository.
@@ -75,7 +82,8 @@ def code_of(folder: Path, tracked: str | None = "__init__.py") -> dict[str, Any]
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return unknown
-    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    within = ["--", "."] if tracked is not None else []
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no", *within)
     return {"commit": commit, "dirty": None if changed is None else bool(changed)}
 
 

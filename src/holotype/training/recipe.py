@@ -31,6 +31,8 @@ from holotype.origin import canonical
 from holotype.parameters import from_facts, problems_with, shown, to_facts
 from holotype.tasks import Task
 
+# What a recipe may hold, aliases written out.
+_MOST_VALUES = 100_000
 # What may differ between a run and its continuation: where and how it is computed, not what.
 FREE = frozenset(
     {
@@ -406,10 +408,15 @@ def _no_file(path: str) -> ConfigError:
     )
 
 
-def _copy(value: Any) -> Any:
+def _copy(value: Any, left: list[int] | None = None) -> Any:
+    """A copy, of reasonable size: a few lines of nested YAML aliases stand for gigabytes."""
+    left = [_MOST_VALUES] if left is None else left
+    left[0] -= 1
+    if left[0] < 0:
+        raise ConfigError(f"a recipe holds at most {_MOST_VALUES:,} values, and this one holds more.")
     if isinstance(value, Mapping):
-        return {key: _copy(item) for key, item in value.items()}
-    return [_copy(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {key: _copy(item, left) for key, item in value.items()}
+    return [_copy(item, left) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _spelled_out(key: Any, value: Any) -> Any:

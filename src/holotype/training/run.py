@@ -32,7 +32,7 @@ from holotype.training.folder import (
     write_json,
     write_yaml,
 )
-from holotype.training.lineage import lineage_of
+from holotype.training.lineage import lineage_of, own_code
 from holotype.training.loop import Fitted, Progress, fit, make_fabric, own_randomness, seed_all
 from holotype.training.objectives import PairObjective, balancing_weight
 from holotype.training.recipe import Recipe, architecture_of, load_recipe
@@ -79,6 +79,7 @@ def train(
         KeyboardInterrupt: interrupted, after a checkpoint; its text is the command that continues.
     """
     checked = load_recipe(recipe, overrides, output=output)
+    own_code()  # now, for a commit during the training is not what trains
     folder = folder_of(checked)
     say = tell or (lambda line: None)
     fabric = make_fabric(checked.trainer)
@@ -118,6 +119,14 @@ def _prepare(
             f"{dataset.name} has no {' and no '.join(missing)} pairs; it has {', '.join(dataset.splits)}.",
             given=dataset.name,
             hint="Divide it in the recipe: data.split={protocol: c3, seed: 1}",
+        )
+    labels = np.asarray(dataset.splits["val"].labels)
+    if recipe.trainer.monitor != "val_loss" and (labels == labels[0]).all():
+        raise DataError(
+            f"the validation pairs of {dataset.name} are all of one label: there is no "
+            f"{recipe.trainer.monitor} to choose the best epoch by.",
+            given=dataset.name,
+            hint="Give pairs of both labels, or trainer.monitor=val_loss",
         )
     say("audit of the split")
     audit = audit_splits(dataset.splits, dataset.sequences, protocol=dataset.protocol)
@@ -298,10 +307,16 @@ def _finish(
     temperature = fit_temperature(val_logits, np.asarray(dataset.splits["val"].labels))
     _write_predictions(folder / "predictions_val.tsv", dataset, "val", val_logits, temperature)
     test: dict[str, float] = {}
+    about: dict[str, Any] = {}
     if "test" in dataset.splits:
         say("the test pairs")
-        test = _measure(recipe, dataset, embeddings, scores(dataset.splits["test"]), temperature, folder)
-        measured += [_metric(name, value, dataset.name, "test") for name, value in test.items()]
+        logits = scores(dataset.splits["test"])
+        test, subset = _measure(recipe, dataset, embeddings, logits, temperature, folder)
+        # Which pairs the figures are of: the headline is C3, and all of them only where these are too few.
+        about["test_pairs"] = subset
+        measured += [
+            {**_metric(name, value, dataset.name, "test"), "pairs": subset} for name, value in test.items()
+        ]
     holotype.save_pretrained(
         net,
         path,
@@ -320,7 +335,7 @@ def _finish(
         validation=dict(fitted.best),
         test=test,
     )
-    about = {"elapsed_s": round(fitted.elapsed_s, 3), "steps": fitted.steps, **record}
+    about |= {"elapsed_s": round(fitted.elapsed_s, 3), "steps": fitted.steps, **record}
     write_json(folder / RESULT, {**result.to_dict(), **about})
     return result
 
@@ -360,8 +375,8 @@ def _measure(
     logits: np.ndarray,
     temperature: float,
     folder: Path,
-) -> dict[str, float]:
-    """Predictions, evaluation and report of the test pairs; the figures."""
+) -> tuple[dict[str, float], str]:
+    """Predictions, evaluation and report of the test pairs; the figures, and of which pairs they are."""
     from holotype.data.splits import pair_classes
     from holotype.evaluation.baselines import baseline_scores
     from holotype.evaluation.calibration import apply_temperature
@@ -381,8 +396,9 @@ def _measure(
         about={"data": dataset.name, "split": "test", "recipe_sha256": recipe.digest(), "seed": recipe.seed},
         notes=dataset.notes,
     )
-    write_report(evaluation, folder)
-    return {name: value for name, value in evaluation.metrics.items() if np.isfinite(value)}
+    write_report(evaluation, folder, overwrite=True)
+    figures = {name: value for name, value in evaluation.metrics.items() if np.isfinite(value)}
+    return figures, evaluation.headline.name
 
 
 def _metric(name: str, value: float, dataset: str, split: str) -> dict[str, Any]:
