@@ -177,9 +177,7 @@ def training(project: Path) -> None:
     step(8, "Train a model from a recipe, and have it measured beside baselines")
     data = "{name: guo_yeast, split: {protocol: c3, seed: 1}}"
     if subprocess.run([*COMMAND, "data", "get", "guo_yeast"], capture_output=True, check=False).returncode:
-        print(
-            "# The yeast data cannot be had here (no network). What follows is SYNTHETIC: it shows nothing"
-        )
+        print("# The yeast data cannot be had here (no network). What follows is SYNTHETIC: it shows nothing")
         print("# but that training works.")
         synthetic(project)
         data = "{train: train.tsv, val: val.tsv, test: test.tsv, sequences: synthetic.fasta}"

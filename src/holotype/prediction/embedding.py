@@ -195,8 +195,9 @@ def _pieces(sequences: Mapping[str, str], net: Any, spec: EncoderSpec) -> dict[s
                 + f"{more}.",
                 problems=[f"{name}: {long[name]} residues" for name in shown],
                 given=shown[:_SHOWN],
-                hint=f"Embed them in windows: holotype embed --window {limit} --overlap {limit // 10}. Or, where "
-                f"a model was trained without windows, leave them out: holotype predict --max-residues {limit}",
+                hint=f"Embed them in windows: holotype embed --window {limit} --overlap {limit // 10}. "
+                "Or, for a model that was trained without windows, leave them out: "
+                f"holotype predict --max-residues {limit}",
             )
     return {
         name: [_Piece(name, *place) for place in windows(len(sequence), spec.window, spec.overlap)]

@@ -14,10 +14,11 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from holotype.errors import ConfigError, StoreError
 from holotype.origin import canonical
+from holotype.store.locks import try_lock
 from holotype.training.recipe import Recipe, load_recipe
 
 RECIPE, RESULT, WEIGHTS, AUDIT = "recipe.yaml", "result.json", "model.safetensors", "audit.json"
@@ -119,6 +120,24 @@ def claim(recipe: Recipe, folder: Path, *, resume: bool) -> RunResult | None:
             hint=f"Continue it as it was begun: holotype train {shlex.quote(str(folder))} --resume",
         )
     return RunResult.read(folder)
+
+
+def hold(recipe: Recipe, folder: Path, held: list[BinaryIO]) -> RunResult | None:
+    """Lock a run folder for as long as the file that is added to `held` is open.
+
+    Raises:
+        ConfigError: another process trains there, or has begun another recipe since it was claimed.
+    """
+    file = (folder / ".lock").open("ab")
+    if try_lock(file.fileno()) is False:
+        file.close()
+        raise ConfigError(
+            f"another process is training in {folder}.",
+            given=str(folder),
+            hint="Wait for it, or name another folder: -o FOLDER",
+        )
+    held.append(file)
+    return claim(recipe, folder, resume=True)
 
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

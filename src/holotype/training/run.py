@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from holotype.training.folder import (
     RunResult,
     claim,
     folder_of,
+    hold,
     write_json,
     write_yaml,
 )
@@ -88,19 +89,30 @@ def train(
         say(f"finished already: {folder}")
         return before
     dataset, embeddings = _in_turn(fabric, lambda: _prepare(checked, folder, say, fabric.device, embedding))
-    with own_randomness():
-        seed_all(checked.seed, "weights")
-        net = _network(checked, embeddings)
-    continued = f"holotype train {shlex.quote(str(folder))} --resume"
+    held: list[BinaryIO] = []  # locks the folder until this process is done
     try:
-        fitted = _fit(checked, net, dataset, embeddings, fabric, folder, resume, progress, say)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted; a checkpoint is saved. Continue with: {continued}") from None
-    with _safe(folder, continued):
-        result = _on_first(
-            fabric, lambda: _finish(checked, net, fitted, dataset, embeddings, fabric, folder, say)
-        )
-    return result or _read(folder)
+        before = _on_first(fabric, lambda: hold(checked, folder, held))
+        if before is not None:
+            say(f"finished already: {folder}")
+            return before
+        with own_randomness():
+            seed_all(checked.seed, "weights")
+            net = _network(checked, embeddings)
+        continued = f"holotype train {shlex.quote(str(folder))} --resume"
+        try:
+            fitted = _fit(checked, net, dataset, embeddings, fabric, folder, resume, progress, say)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"interrupted; a checkpoint is saved. Continue with: {continued}"
+            ) from None
+        with _safe(folder, continued):
+            result = _on_first(
+                fabric, lambda: _finish(checked, net, fitted, dataset, embeddings, fabric, folder, say)
+            )
+        return result or _read(folder)
+    finally:
+        for file in held:
+            file.close()
 
 
 # -- before --------------------------------------------------------------------------------------
