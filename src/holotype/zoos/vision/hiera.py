@@ -119,6 +119,7 @@ class HieraDet(ImageClassifier):
         ParameterError: not four stages, or a number out of range.
     """
 
+    antialias: ClassVar[bool] = False
     small_parameters: ClassVar[Mapping[str, object]] = {
         **ImageClassifier.small_parameters,
         "depths": (1, 1, 2, 1),
@@ -181,7 +182,7 @@ class HieraDet(ImageClassifier):
 
     def position(self, grid: tuple[int, int]) -> Tensor:
         """(1, H, W, D): the global table interpolated, and the window's tiled over it."""
-        whole = F.interpolate(self.pos_embed, grid, mode="bicubic")
+        whole = F.interpolate(self.pos_embed, grid, mode="bicubic", antialias=self.antialias)
         rows, columns = (-(-n // m) for n, m in zip(grid, self.pos_embed_win.shape[2:], strict=True))
         tiled = self.pos_embed_win.repeat(1, 1, rows, columns)[:, :, : grid[0], : grid[1]]
         return (whole + tiled).permute(0, 2, 3, 1)
@@ -233,6 +234,7 @@ class Hiera(HieraDet):
         ParameterError: not four stages, or a number out of range.
     """
 
+    antialias: ClassVar[bool] = True
     small_parameters: ClassVar[Mapping[str, object]] = {
         **ImageClassifier.small_parameters,
         "depths": (1, 1, 2, 1),
@@ -265,9 +267,36 @@ class Hiera(HieraDet):
             window_spec=(8, 4, 0, 0),
             drop_path_rate=drop_path_rate,
         )
-        if attn_pool_head:
-            self.attn_pool = AttentionPool(8 * embed_dim, 8 * num_heads, 32 * embed_dim, 1e-5)
-            self.attn_pool.apply(_init_weights)
+        pool = (
+            AttentionPool(8 * embed_dim, 8 * num_heads, 32 * embed_dim, 1e-5)
+            if attn_pool_head
+            else TokenMean()
+        )
+        self.features = nn.Sequential(pool.apply(_init_weights), nn.LayerNorm(8 * embed_dim, eps=1e-6))
+
+    def _position(self, dim: int, global_size: tuple[int, int], window: int) -> None:
+        if self._tiled:
+            super()._position(dim, (self.size[0] // 16, self.size[1] // 16), window)
+        else:
+            places = (self.size[0] // 4) * (self.size[1] // 4)
+            self.pos_embed = nn.Parameter(torch.empty(1, places, dim).normal_(std=0.02))
+
+    def position(self, grid: tuple[int, int]) -> Tensor:
+        """(1, H, W, D) position embeddings of a map of `grid` places."""
+        return super().position(grid) if self._tiled else self.pos_embed.unflatten(1, grid)
+
+    def embedding(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) images → (B, F): a pool over the map, then a norm."""
+        out: Tensor = self.features(self.forward_features(images).flatten(2).transpose(1, 2))
+        return out
+
+
+class TokenMean(nn.Module):
+    """The mean over tokens."""
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """(B, T, D) → (B, D)."""
+        return x_BTD.mean(1)
 
 
 def halved(x_BHWD: Tensor) -> Tensor:
