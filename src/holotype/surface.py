@@ -469,6 +469,9 @@ class Surface(Registering):
         raise self._unknown(name, zoo, catalog)
 
     def _candidates(self, catalog: Catalog, zoo: str | None, short: str) -> list[Entry]:
+        return self._listed(catalog, zoo, short) or catalog.spelt(zoo or self._scope, short)
+
+    def _listed(self, catalog: Catalog, zoo: str | None, short: str) -> list[Entry]:
         if self._scope is None:
             return catalog.find(zoo, short)
         if zoo is not None:
@@ -489,8 +492,9 @@ class Surface(Registering):
             )
         where = f" in zoo {zoo!r}" if zoo else ""
         option = f" --zoo {zoo}" if zoo else ""
+        why = catalog.explain(zoo, short)
         return UnknownModelError(
-            f"no architecture named {name!r}{where}.",
+            f"no architecture named {name!r}{where}" + (f": {why}." if why else "."),
             given=name,
             nearest=nearest(short, known),
             hint=f"See all {len(known)}: holotype list{option}",

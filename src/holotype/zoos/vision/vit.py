@@ -15,16 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from holotype.errors import ParameterError
+from holotype.errors import ParameterError, ShapeError
 from holotype.zoos.vision.interface import ImageClassifier, height_and_width
-from holotype.zoos.vision.rope import RotaryEmbedding
+from holotype.zoos.vision.rope import Indexing, RotaryEmbedding, Rotation, Style
 from holotype.zoos.vision.vit_parts import (
     Attention,
     AttentionPool,
@@ -75,10 +75,20 @@ class ViT(ImageClassifier):
         attn_pool_num_heads: of the pool; `num_heads` if None.
         attn_pool_special_tokens: does the pool see special tokens?
         attn_pool_norm_eps: of the norm in the pool.
+        abs_pos_embed: learned position embeddings; only a `RoPE_ViT` can do without.
+        rope_temperature: base of the rotary frequencies. This and the following: `RoPE_ViT` only; see
+            `RotaryEmbedding`.
+        rope_rot_type: ``"standard"`` or ``"interleaved"``.
+        rope_style: ``"standard"``, ``"axial"`` or ``"centered_separate"``.
+        rope_grid_indexing: ``"ij"`` or ``"xy"``.
+        rope_grid_offset: position of the first patch.
+        pt_grid_size: (rows, columns) of patches that the weights were trained on; positions are scaled to it.
 
     Raises:
         ParameterError: a parameter is out of range, or two do not go together.
     """
+
+    rotary: ClassVar[bool] = False
 
     min_size = 1
     small_parameters: ClassVar[Mapping[str, object]] = {
@@ -124,6 +134,13 @@ class ViT(ImageClassifier):
         attn_pool_num_heads: int | None = None,
         attn_pool_special_tokens: bool = False,
         attn_pool_norm_eps: float = 1e-5,
+        abs_pos_embed: bool = True,
+        rope_temperature: float = 100.0,
+        rope_rot_type: Rotation = "standard",
+        rope_style: Style = "standard",
+        rope_grid_indexing: Indexing = "ij",
+        rope_grid_offset: int = 0,
+        pt_grid_size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(in_channels=in_channels, size=size, num_features=hidden_dim)
         self.patch_size = patch_size
@@ -165,8 +182,8 @@ class ViT(ImageClassifier):
         )
         rows, columns = self.grid
         places = rows * columns + self.num_special_tokens * pos_embed_special_tokens
-        self.pos_embedding: nn.Parameter | None = nn.Parameter(
-            torch.empty(1, places, hidden_dim).normal_(std=0.02)
+        self.pos_embedding = (
+            nn.Parameter(torch.empty(1, places, hidden_dim).normal_(std=0.02)) if abs_pos_embed else None
         )
         drop = torch.linspace(0, drop_path_rate, num_layers).tolist()
         blocks = [
@@ -195,6 +212,19 @@ class ViT(ImageClassifier):
                 else AttentionPool(hidden_dim, attn_pool_num_heads or num_heads, mlp_dim, attn_pool_norm_eps)
             )
         self.rope: RotaryEmbedding | None = None
+        if self.rotary:
+            self.rope = RotaryEmbedding(
+                hidden_dim // num_heads,
+                self.grid,
+                temperature=rope_temperature,
+                trained_grid=None if pt_grid_size is None else height_and_width(pt_grid_size),
+                rotation=rope_rot_type,
+                style=rope_style,
+                indexing=rope_grid_indexing,
+                offset=rope_grid_offset,
+            )
+        elif not abs_pos_embed or pt_grid_size is not None or rope_temperature != 100.0:
+            raise ParameterError("abs_pos_embed=False, pt_grid_size and rope_* are for RoPE_ViT.")
         self.apply(_init_weights)
         self.reset_classifier(num_classes)
 
@@ -298,6 +328,8 @@ class ViT(ImageClassifier):
             problems.append(f"hidden_dim={self.num_features} is not a multiple of num_heads={heads}")
         if self.patch_size < 1 or self.num_reg_tokens < 0:
             problems.append("patch_size is at least 1 and num_reg_tokens at least 0")
+        if self.rotary and not problems and self.num_features // heads % 4:
+            problems.append(f"a head is {self.num_features // heads} wide; rotary positions need 4, 8, …")
         if problems:
             raise ParameterError(f"{type(self).__name__}: {'; '.join(problems)}.", problems=problems)
         self._check_size()
@@ -313,70 +345,9 @@ class ViT(ImageClassifier):
 
 
 class RoPE_ViT(ViT):  # noqa: N801  # the name that its users know
-    """A ViT whose queries and keys turn with the place of their patch.
+    """A ViT whose queries and keys turn with the place of their patch; parameters as for `ViT`."""
 
-    Args:
-        num_classes: N; 0 for no head.
-        in_channels: C.
-        size: pixels, or (height, width); multiples of the patch size.
-        abs_pos_embed: keep the learned position embedding as well?
-        rope_temperature: base of the frequencies.
-        rope_rot_type: ``"standard"`` or ``"interleaved"``; see `RotaryEmbedding`.
-        rope_style: ``"standard"``, ``"axial"`` or ``"centered_separate"``.
-        rope_grid_indexing: ``"ij"`` or ``"xy"``.
-        rope_grid_offset: position of the first patch.
-        pt_grid_size: the grid that the weights were trained on; positions are scaled to it.
-        **vit: every other parameter of `ViT`.
-
-    Raises:
-        ParameterError: as for `ViT`; or a head's width is no multiple of 4.
-    """
-
-    def __init__(
-        self,
-        num_classes: int = 1000,
-        in_channels: int = 3,
-        size: int | tuple[int, int] = 224,
-        *,
-        patch_size: int = 16,
-        num_layers: int = 12,
-        num_heads: int = 12,
-        hidden_dim: int = 768,
-        mlp_dim: int = 3072,
-        abs_pos_embed: bool = True,
-        rope_temperature: float = 100.0,
-        rope_rot_type: Literal["standard", "interleaved"] = "standard",
-        rope_style: Literal["standard", "axial", "centered_separate"] = "standard",
-        rope_grid_indexing: Literal["ij", "xy"] = "ij",
-        rope_grid_offset: int = 0,
-        pt_grid_size: tuple[int, int] | None = None,
-        **vit: Any,
-    ) -> None:
-        super().__init__(
-            num_classes,
-            in_channels,
-            size,
-            patch_size=patch_size,
-            num_layers=num_layers,
-            num_heads=num_heads,
-            hidden_dim=hidden_dim,
-            mlp_dim=mlp_dim,
-            **vit,
-        )
-        if not abs_pos_embed:
-            self.pos_embedding = None
-        if (hidden_dim // num_heads) % 4:
-            raise ParameterError(f"a head is {hidden_dim // num_heads} wide; rotary positions need 4, 8, …")
-        self.rope = RotaryEmbedding(
-            hidden_dim // num_heads,
-            self.grid,
-            temperature=rope_temperature,
-            trained_grid=None if pt_grid_size is None else height_and_width(pt_grid_size),
-            rotation=rope_rot_type,
-            style=rope_style,
-            indexing=rope_grid_indexing,
-            offset=rope_grid_offset,
-        )
+    rotary: ClassVar[bool] = True
 
 
 def resized(table_1TD: Tensor, special: int, before: tuple[int, int], after: tuple[int, int]) -> Tensor:
@@ -387,9 +358,7 @@ def resized(table_1TD: Tensor, special: int, before: tuple[int, int], after: tup
     return torch.cat([kept, grid.flatten(2).transpose(1, 2).to(kept.dtype)], dim=1)
 
 
-def _other_size(name: str, made_for: tuple[int, int], got: tuple[int, ...]) -> Exception:
-    from holotype.errors import ShapeError
-
+def _other_size(name: str, made_for: tuple[int, int], got: tuple[int, ...]) -> ShapeError:
     return ShapeError(
         f"this {name} takes images of {made_for[0]} x {made_for[1]} pixels, got {got[0]} x {got[1]}.",
         given=got,
