@@ -424,7 +424,7 @@ class Linker:
         self, source: Source, package: str, entries: list[dict[str, Any]], problems: list[list[Any]]
     ) -> None:
         """The rows of a `grammar.toml`: one entry for each listed name, and one for the family."""
-        from holotype.grammar import PARTS, Grammar, families
+        from holotype.grammar import KEYS, Grammar, families
 
         try:
             rows = families(source.facts["table"])
@@ -436,7 +436,7 @@ class Linker:
             try:
                 check_name(family, "family")
                 grammar = Grammar(family, row)
-                words = {*PARTS, *grammar.tables}
+                words = {*KEYS, *grammar.tables}
                 facts = {key: value for key, value in row.items() if key not in words}
                 home, cls = self._class_of(package, family, facts)
                 for name in grammar.listed:

@@ -494,7 +494,7 @@ class Surface(Registering):
         option = f" --zoo {zoo}" if zoo else ""
         why = catalog.explain(zoo, short)
         return UnknownModelError(
-            f"no architecture named {name!r}{where}" + (f": {why}." if why else "."),
+            f"no architecture named {name!r}{where}." + (f"\n  {why}" if why else ""),
             given=name,
             nearest=nearest(short, known),
             hint=f"See all {len(known)}: holotype list{option}",

@@ -1,24 +1,23 @@
 """ConvNeXt, first and second version.
 
-Sources: Liu et al. 2022, "A ConvNet for the 2020s", section 2 and figure 4 (block: depthwise 7 x 7, LayerNorm,
-1 x 1 to 4 C, GELU, 1 x 1, LayerScale); Woo et al. 2023, "ConvNeXt V2", section 3.2, algorithm 1 (global
-response normalisation instead of LayerScale). Parameters are named as in Birder's checkpoints, which fit:
-downsampling (LayerNorm, 2 x 2 convolution) is the first layer of the stage that it leads to.
+Sources: Liu et al. 2022, "A ConvNet for the 2020s", section 2 and figure 4 (block: depthwise 7 x 7,
+LayerNorm, 1 x 1 to 4 C, GELU, 1 x 1, LayerScale); Woo et al. 2023, "ConvNeXt V2", section 3.2, algorithm 1
+(global response normalisation instead of LayerScale). Parameters are named as in Birder's checkpoints,
+which fit: downsampling (LayerNorm, 2 x 2 convolution) is the first layer of the stage that it leads to.
 
 Legend of shapes: B images, C channels, H and W pixels, F features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from holotype.errors import ParameterError
-from holotype.zoos.vision.interface import DropPath, ImageClassifier
+from holotype.zoos.vision.interface import DropPath, ImageClassifier, drop_path_rates
 from holotype.zoos.vision.vit_parts import ChannelNorm
 
 
@@ -113,19 +112,14 @@ class ConvNeXt_v1(ImageClassifier):  # noqa: N801  # the name that its users kno
             )
         super().__init__(in_channels=in_channels, size=size, num_features=widths_[-1])
         self.stage_channels, self.stage_strides = widths_, (4, 8, 16, 32)
-        self.grad_checkpointing = False
-        self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, widths_[0], 4, 4), ChannelNorm(widths_[0], eps=1e-6)
-        )
-        rates = iter(torch.linspace(0, drop_path_rate, sum(depths_)).tolist())
+        self.stem = nn.Sequential(nn.Conv2d(in_channels, widths_[0], 4, 4), ChannelNorm(widths_[0], eps=1e-6))
+        rates = iter(drop_path_rates(drop_path_rate, sum(depths_)))
         self.body = nn.ModuleDict()
         for i, (width, depth) in enumerate(zip(widths_, depths_, strict=True)):
             layers: list[nn.Module] = []
             if i:
                 before = widths_[i - 1]
-                layers.append(
-                    nn.Sequential(ChannelNorm(before, eps=1e-6), nn.Conv2d(before, width, 2, 2))
-                )
+                layers.append(nn.Sequential(ChannelNorm(before, eps=1e-6), nn.Conv2d(before, width, 2, 2)))
             layers += [
                 ConvNeXtBlock(width, layer_scale=self.layer_scale, drop_path=next(rates))
                 for _ in range(depth)
@@ -135,31 +129,21 @@ class ConvNeXt_v1(ImageClassifier):  # noqa: N801  # the name that its users kno
         self.apply(_init_weights)
         self.reset_classifier(num_classes)
 
-    def forward_intermediates(self, images: Tensor) -> list[Tensor]:
-        """(B, C, H, W) images → the feature map of each stage, (B, C_i, H / s_i, W / s_i)."""
+    def forward_intermediates(self, images: Tensor, indices: Sequence[int] | None = None) -> list[Tensor]:
+        """(B, C, H, W) images → the feature maps of stages, each (B, C_i, H / s_i, W / s_i)."""
+        wanted = self.stages(indices)
         self.check_images(images)
         x, maps = self.stem(images), []
         for stage in self.body.values():
-            for layer in stage:
-                if self.grad_checkpointing and self.training:
-                    x = checkpoint(layer, x, use_reentrant=False)
-                else:
-                    x = layer(x)
+            for layer in stage.children():
+                x = self.run(layer, x)
             maps.append(x)
-        return maps
-
-    def forward_features(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) images → (B, F, H / 32, W / 32)."""
-        return self.forward_intermediates(images)[-1]
+        return [maps[i] for i in wanted]
 
     def embedding(self, images: Tensor) -> Tensor:
         """(B, C, H, W) images → (B, F): mean over the map, then a norm."""
         out: Tensor = self.features(self.forward_features(images).mean((2, 3)))
         return out
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Compute each block again in the backward pass instead of keeping what it computed."""
-        self.grad_checkpointing = enable
 
 
 class ConvNeXt_v2(ConvNeXt_v1):  # noqa: N801  # the name that its users know

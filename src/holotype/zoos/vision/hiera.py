@@ -1,26 +1,31 @@
 """Hiera and HieraDet: hierarchical vision transformers with no special modules.
 
-Sources: Ryali et al. 2023, "Hiera: A Hierarchical Vision Transformer without the Bells-and-Whistles", section 3
-(pooled queries at a change of stage, windows in the first stages); Bolya et al. 2024, "Window Attention is
-Bugged", section 4 (`abs_win_pos_embed`: a window's table, tiled, plus a global one, interpolated); Ravi et al.
-2024, "SAM 2", appendix D (HieraDet: windows in every stage, global attention in a few blocks). Parameters are
-named as in Birder's checkpoints, which fit.
+Sources: Ryali et al. 2023, "Hiera: A Hierarchical Vision Transformer without the Bells-and-Whistles",
+section 3 (pooled queries at a change of stage, windows in the first stages); Bolya et al. 2024, "Window
+Attention is Bugged", section 4 (`abs_win_pos_embed`: a window's table, tiled, plus a global one,
+interpolated); Ravi et al. 2024, "SAM 2", appendix D (HieraDet: windows in every stage, global attention in
+a few blocks). Parameters are named as in Birder's checkpoints, which fit.
 
 Legend of shapes: B images, H and W places of a map, D width, N heads, d = D / N, w side of a window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from holotype.errors import ParameterError
-from holotype.zoos.vision.interface import DropPath, ImageClassifier, height_and_width
+from holotype.zoos.vision.interface import (
+    DropPath,
+    ImageClassifier,
+    drop_path_rates,
+    height_and_width,
+    other_size,
+)
 from holotype.zoos.vision.vit_parts import AttentionPool, feed_forward
 
 
@@ -147,10 +152,9 @@ class HieraDet(ImageClassifier):
             raise ParameterError(f"embed_dim={embed_dim} is a multiple of num_heads={num_heads}, at least 1.")
         self.stage_channels = tuple(embed_dim * 2**i for i in range(4))
         self.stage_strides = (4, 8, 16, 32)
-        self.grad_checkpointing = False
         self.stem = PatchStem(in_channels, embed_dim)
         self._position(embed_dim, global_pos_size, window_spec[0])
-        rates = torch.linspace(0, drop_path_rate, sum(depths)).tolist()
+        rates = drop_path_rates(drop_path_rate, sum(depths))
         self.body = nn.ModuleDict()
         index = 0
         for stage, depth in enumerate(depths):
@@ -187,32 +191,22 @@ class HieraDet(ImageClassifier):
         tiled = self.pos_embed_win.repeat(1, 1, rows, columns)[:, :, : grid[0], : grid[1]]
         return (whole + tiled).permute(0, 2, 3, 1)
 
-    def forward_intermediates(self, images: Tensor) -> list[Tensor]:
-        """(B, C, H, W) images → the feature map of each stage, (B, C_i, H / s_i, W / s_i)."""
+    def forward_intermediates(self, images: Tensor, indices: Sequence[int] | None = None) -> list[Tensor]:
+        """(B, C, H, W) images → the feature maps of stages, each (B, C_i, H / s_i, W / s_i)."""
+        wanted = self.stages(indices)
         self.check_images(images)
         x, maps = self.stem(images), []
         x = x + self.position((x.shape[1], x.shape[2]))
         for stage in self.body.values():
-            for block in stage:
-                if self.grad_checkpointing and self.training:
-                    x = checkpoint(block, x, use_reentrant=False)
-                else:
-                    x = block(x)
+            for block in stage.children():
+                x = self.run(block, x)
             maps.append(x.permute(0, 3, 1, 2))
-        return maps
-
-    def forward_features(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) images → (B, F, H / 32, W / 32)."""
-        return self.forward_intermediates(images)[-1]
+        return [maps[i] for i in wanted]
 
     def embedding(self, images: Tensor) -> Tensor:
         """(B, C, H, W) images → (B, F): a norm, then the mean over the map."""
         out: Tensor = self.features(self.forward_features(images).permute(0, 2, 3, 1)).mean((1, 2))
         return out
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Compute each block again in the backward pass instead of keeping what it computed."""
-        self.grad_checkpointing = enable
 
 
 class Hiera(HieraDet):
@@ -281,9 +275,40 @@ class Hiera(HieraDet):
             places = (self.size[0] // 4) * (self.size[1] // 4)
             self.pos_embed = nn.Parameter(torch.empty(1, places, dim).normal_(std=0.02))
 
+    def check_size(self, size: int | tuple[int, int]) -> tuple[int, int]:
+        """The (height, width) of images, if it can take them: multiples of 32."""
+        both = super().check_size(size)
+        if both[0] % 32 or both[1] % 32:
+            below = tuple(n // 32 * 32 for n in both)
+            raise ParameterError(f"size {both} is no multiple of 32.", given=both, hint=f"size={below} is.")
+        return both
+
+    def adjust_size(self, size: int | tuple[int, int]) -> None:
+        """Make it take images of another size: position embeddings of the map are interpolated (bicubic)."""
+        before = self.size
+        super().adjust_size(size)
+        if self.size == before:
+            return
+        old = self.pos_embed
+        with torch.no_grad():
+            if self._tiled:
+                grid = (self.size[0] // 16, self.size[1] // 16)
+                table = interpolated(old, grid)
+            else:
+                places = old.view(1, before[0] // 4, before[1] // 4, -1).permute(0, 3, 1, 2)
+                grid = (self.size[0] // 4, self.size[1] // 4)
+                table = interpolated(places, grid).flatten(2).transpose(1, 2).contiguous()
+        self.pos_embed = nn.Parameter(table, requires_grad=old.requires_grad)
+
+    def check_images(self, images: Tensor) -> None:
+        """Refuse what is not (B, C, H, W) of the size that it was made for."""
+        super().check_images(images)
+        if not self._tiled and tuple(images.shape[2:]) != self.size:
+            raise other_size(type(self).__name__, self.size, tuple(images.shape[2:]))
+
     def position(self, grid: tuple[int, int]) -> Tensor:
         """(1, H, W, D) position embeddings of a map of `grid` places."""
-        return super().position(grid) if self._tiled else self.pos_embed.unflatten(1, grid)
+        return super().position(grid) if self._tiled else self.pos_embed.view(1, *grid, -1)
 
     def embedding(self, images: Tensor) -> Tensor:
         """(B, C, H, W) images → (B, F): a pool over the map, then a norm."""
@@ -297,6 +322,12 @@ class TokenMean(nn.Module):
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) → (B, D)."""
         return x_BTD.mean(1)
+
+
+def interpolated(table: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(1, D, H, W) of another height and width."""
+    found = F.interpolate(table.float(), grid, mode="bicubic", antialias=True, align_corners=False)
+    return found.to(table.dtype)
 
 
 def halved(x_BHWD: Tensor) -> Tensor:
@@ -332,4 +363,3 @@ def _init_weights(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
-

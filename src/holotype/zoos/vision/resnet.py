@@ -1,9 +1,10 @@
 """ResNet: v1, with the tweaks of v1-D and with squeeze-and-excitation.
 
 Sources: He et al. 2016, "Deep Residual Learning", section 3 and table 1 (the stride is that of the 3 x 3
-convolution of a bottleneck); He et al. 2019, "Bag of Tricks", figure 2 (`deep_stem`, `avg_down`); Hu et al. 2018,
-"Squeeze-and-Excitation Networks", section 3; Radenović et al. 2019, "Fine-tuning CNN Image Retrieval", equation 3
-(`pooling_param`: generalised mean). Parameters are named as in Birder's checkpoints, which fit.
+convolution of a bottleneck); He et al. 2019, "Bag of Tricks", figure 2 (`deep_stem`, `avg_down`); Hu et al.
+2018, "Squeeze-and-Excitation Networks", section 3; Radenović et al. 2019, "Fine-tuning CNN Image
+Retrieval", equation 3 (`pooling_param`: generalised mean). Parameters are named as in Birder's checkpoints,
+which fit.
 
 Legend of shapes: B images, C channels, H and W pixels, F features.
 """
@@ -11,12 +12,11 @@ Legend of shapes: B images, C channels, H and W pixels, F features.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from holotype.errors import ParameterError
 from holotype.zoos.vision.interface import ImageClassifier
@@ -137,7 +137,6 @@ class ResNet_v1(ImageClassifier):  # noqa: N801  # the name that its users know
             )
         super().__init__(in_channels=in_channels, size=size, num_features=filter_list[-1])
         self.stage_channels, self.stage_strides = tuple(filter_list[1:]), (4, 8, 16, 32)
-        self.grad_checkpointing = False
         width = filter_list[0]
         stem = (
             [conv_norm(in_channels, 32, 3, 2), conv_norm(32, 32, 3), conv_norm(32, width, 3)]
@@ -166,32 +165,22 @@ class ResNet_v1(ImageClassifier):  # noqa: N801  # the name that its users know
         self.apply(_init_weights)
         self.reset_classifier(num_classes)
 
-    def forward_intermediates(self, images: Tensor) -> list[Tensor]:
-        """(B, C, H, W) images → the feature map of each stage, (B, C_i, H / s_i, W / s_i)."""
+    def forward_intermediates(self, images: Tensor, indices: Sequence[int] | None = None) -> list[Tensor]:
+        """(B, C, H, W) images → the feature maps of stages, each (B, C_i, H / s_i, W / s_i)."""
+        wanted = self.stages(indices)
         self.check_images(images)
         x, maps = self.stem(images), []
         for stage in self.body:
-            for block in stage:  # type: ignore[attr-defined]  # each is a Sequential
-                if self.grad_checkpointing and self.training:
-                    x = checkpoint(block, x, use_reentrant=False)
-                else:
-                    x = block(x)
+            for block in stage.children():
+                x = self.run(block, x)
             maps.append(x)
-        return maps
-
-    def forward_features(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) images → (B, F, H / 32, W / 32)."""
-        return self.forward_intermediates(images)[-1]
+        return [maps[i] for i in wanted]
 
     def embedding(self, images: Tensor) -> Tensor:
         """(B, C, H, W) images → (B, F): mean, or generalised mean, over the map."""
         features = self.forward_features(images)
         pooled: Tensor = features.mean((2, 3)) if self.pool is None else self.pool(features)
         return pooled
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Compute each block again in the backward pass instead of keeping what it computed."""
-        self.grad_checkpointing = enable
 
 
 def _init_weights(module: nn.Module) -> None:

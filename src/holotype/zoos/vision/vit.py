@@ -1,29 +1,35 @@
-"""Vision transformers: ViT, and RoPE ViT with rotary positions. One implementation, every switch a parameter.
+"""Vision transformers: ViT, RoPE ViT, DeiT. One implementation, every switch a parameter.
 
-Sources: Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", section 3.1, equations 1 to 4; Darcet et al.
-2024, "Vision Transformers Need Registers"; Radford et al. 2021, "CLIP" (`pre_norm`); Oquab et al. 2024,
-"DINOv2" (`pos_embed_special_tokens`); Heo et al. 2024 (rotary positions; see `rope.py`). The parts and their
-sources are in `vit_parts.py`. Parameters are named as in Birder's checkpoints, which fit.
+Sources: Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", section 3.1, equations 1 to 4; Darcet et
+al. 2024, "Vision Transformers Need Registers"; Touvron et al. 2021, "DeiT" (`DeiT`); Beyer et al. 2023,
+"FlexiViT" (`adjust_patch_size`); Radford et al. 2021, "CLIP" (`pre_norm`); Oquab et al. 2024, "DINOv2"
+(`pos_embed_special_tokens`); Heo et al. 2024 (rotary positions; see `rope.py`). The parts and their sources
+are in `vit_parts.py`. Parameters are named as in Birder's checkpoints, which fit.
 
 The tokens of an image are, in this order: registers, class token, patches row by row.
 
-Legend of shapes: B images, C channels, H and W pixels, P patch size, T tokens, S special tokens (registers and
-class token), D width, N classes; h = H / P, w = W / P.
+Legend of shapes: B images, C channels, H and W pixels, P patch size, T tokens, S special tokens (registers
+and class token), D width, N classes; h = H / P, w = W / P.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
-from holotype.errors import ParameterError, ShapeError
-from holotype.zoos.vision.interface import ImageClassifier, height_and_width
+from holotype.errors import ParameterError
+from holotype.zoos.vision.interface import (
+    ImageClassifier,
+    drop_path_rates,
+    height_and_width,
+    one_of,
+    other_size,
+)
 from holotype.zoos.vision.rope import Indexing, RotaryEmbedding, Rotation, Style
 from holotype.zoos.vision.vit_parts import (
     Attention,
@@ -88,7 +94,9 @@ class ViT(ImageClassifier):
         ParameterError: a parameter is out of range, or two do not go together.
     """
 
+    patch_size: int
     rotary: ClassVar[bool] = False
+    distilled: ClassVar[bool] = False
 
     min_size = 1
     small_parameters: ClassVar[Mapping[str, object]] = {
@@ -142,18 +150,24 @@ class ViT(ImageClassifier):
         rope_grid_offset: int = 0,
         pt_grid_size: tuple[int, int] | None = None,
     ) -> None:
+        if patch_size < 1 or num_reg_tokens < 0:
+            raise ParameterError("patch_size is at least 1 and num_reg_tokens at least 0.")
+        self.patch_size = patch_size  # `check_size` looks at it
         super().__init__(in_channels=in_channels, size=size, num_features=hidden_dim)
-        self.patch_size = patch_size
         self.num_reg_tokens = num_reg_tokens
-        self.num_special_tokens = num_reg_tokens + int(class_token)
+        self.num_special_tokens = num_reg_tokens + int(class_token) + int(self.distilled)
         self.pos_embed_special_tokens = pos_embed_special_tokens
         self.attn_pool_special_tokens = attn_pool_special_tokens
-        self.grad_checkpointing = False
+        self.stage_channels, self.stage_strides = (hidden_dim,) * num_layers, (patch_size,) * num_layers
         self._check(num_heads=num_heads, num_layers=num_layers, mlp_dim=mlp_dim)
+        if self.distilled and (not class_token or attn_pool_head):
+            raise ParameterError("DeiT reads its class token: class_token=True, attn_pool_head=False.")
         if stem_type == "hmlp" and patch_size % 8:
             raise ParameterError(f"the hierarchical stem needs a patch size of 8, 16, …; got {patch_size}.")
-        norm = partial({"LayerNorm": nn.LayerNorm, "RMSNorm": nn.RMSNorm}[norm_layer_type], eps=norm_layer_eps)
-        activation = {"gelu": nn.GELU, "quick_gelu": QuickGELU}[act_layer_type]
+        norms: dict[str, Callable[..., nn.Module]] = {"LayerNorm": nn.LayerNorm, "RMSNorm": nn.RMSNorm}
+        norm = partial(one_of(norms, norm_layer_type, "norm_layer_type"), eps=norm_layer_eps)
+        activations: dict[str, Callable[[], nn.Module]] = {"gelu": nn.GELU, "quick_gelu": QuickGELU}
+        activation = one_of(activations, act_layer_type, "act_layer_type")
 
         def mlp(block: int) -> nn.Module:
             if mlp_layer_type == "SwiGLU_FFN":
@@ -168,13 +182,20 @@ class ViT(ImageClassifier):
 
         self.conv_proj: nn.Module
         if stem_type == "hmlp":
-            stem_norm = {"LayerNorm2d": partial(ChannelNorm, eps=1e-6), "BatchNorm2d": nn.BatchNorm2d}
+            stem_norm: dict[str, Callable[[int], nn.Module]] = {
+                "LayerNorm2d": partial(ChannelNorm, eps=1e-6),
+                "BatchNorm2d": nn.BatchNorm2d,
+            }
             self.conv_proj = HierarchicalStem(
-                in_channels, hidden_dim, patch_size, stem_norm[stem_norm_layer_type]
+                in_channels,
+                hidden_dim,
+                patch_size,
+                one_of(stem_norm, stem_norm_layer_type, "stem_norm_layer_type"),
             )
         else:
             self.conv_proj = nn.Conv2d(in_channels, hidden_dim, patch_size, patch_size, bias=not pre_norm)
         self.class_token = nn.Parameter(torch.zeros(1, 1, hidden_dim)) if class_token else None
+        self.dist_token = nn.Parameter(torch.zeros(1, 1, hidden_dim)) if self.distilled else None
         self.reg_tokens = (
             nn.Parameter(torch.empty(1, num_reg_tokens, hidden_dim).normal_(std=1e-6))
             if num_reg_tokens
@@ -185,7 +206,7 @@ class ViT(ImageClassifier):
         self.pos_embedding = (
             nn.Parameter(torch.empty(1, places, hidden_dim).normal_(std=0.02)) if abs_pos_embed else None
         )
-        drop = torch.linspace(0, drop_path_rate, num_layers).tolist()
+        drop = drop_path_rates(drop_path_rate, num_layers)
         blocks = [
             Block(
                 hidden_dim,
@@ -199,9 +220,7 @@ class ViT(ImageClassifier):
             )
             for i in range(num_layers)
         ]
-        self.encoder = nn.ModuleDict({"block": nn.ModuleList(blocks)})
-        if pre_norm:
-            self.encoder["pre_block"] = nn.Sequential(norm(hidden_dim))
+        self.encoder = Encoder(norm(hidden_dim) if pre_norm else None, blocks)
         self.norm = norm(hidden_dim) if post_norm and not norm_after_pool else nn.Identity()
         self.embedding_norm = norm(hidden_dim) if norm_after_pool else nn.Identity()
         self.attn_pool: nn.Module | None = None
@@ -237,13 +256,15 @@ class ViT(ImageClassifier):
         """(B, C, H, W) images → (B, h w, D)."""
         self.check_images(images)
         if tuple(images.shape[2:]) != self.size:
-            raise _other_size(type(self).__name__, self.size, tuple(images.shape[2:]))
+            raise other_size(type(self).__name__, self.size, tuple(images.shape[2:]))
         patches: Tensor = self.conv_proj(images).flatten(2).transpose(1, 2)
         return patches
 
     def with_special_tokens(self, x_BTD: Tensor) -> Tensor:
         """(B, h w, D) → (B, S + h w, D), with position embeddings."""
-        special = [token for token in (self.reg_tokens, self.class_token) if token is not None]
+        special = [
+            token for token in (self.reg_tokens, self.class_token, self.dist_token) if token is not None
+        ]
         position = self.pos_embedding
         if position is not None and not self.pos_embed_special_tokens:
             x_BTD, position = x_BTD + position, None
@@ -251,45 +272,39 @@ class ViT(ImageClassifier):
             x_BTD = torch.cat([*(token.expand(len(x_BTD), -1, -1) for token in special), x_BTD], dim=1)
         return x_BTD if position is None else x_BTD + position
 
+    def after_blocks(self, images: Tensor, wanted: Sequence[int]) -> dict[int, Tensor]:
+        """(B, C, H, W) images → (B, S + h w, D) tokens after some blocks; no further block is computed."""
+        found: dict[int, Tensor] = {}
+        x_BTD = self.with_special_tokens(self.patches(images))
+        if self.encoder.pre_block is not None:
+            x_BTD = self.encoder.pre_block(x_BTD)
+        for i, block in enumerate(self.encoder.block[: max(wanted, default=-1) + 1]):
+            x_BTD = self.run(block, x_BTD, self.rope, self.num_special_tokens)
+            if i in wanted:
+                found[i] = x_BTD
+        return found
+
     def tokens(self, images: Tensor) -> Tensor:
         """(B, C, H, W) images → (B, S + h w, D) tokens after the last block and norm."""
-        return self.forward_intermediates(images, indices=())[0]
+        (last,) = self.after_blocks(images, [len(self.encoder.block) - 1]).values()
+        out: Tensor = self.norm(last)
+        return out
 
-    def forward_intermediates(
-        self, images: Tensor, indices: int | tuple[int, ...] = 1
-    ) -> tuple[Tensor, list[Tensor]]:
-        """The last tokens, and feature maps after some blocks.
+    def forward_intermediates(self, images: Tensor, indices: Sequence[int] | None = None) -> list[Tensor]:
+        """(B, C, H, W) images → the patches after some blocks, each (B, D, h, w) before the last norm.
 
-        Args:
-            images: (B, C, H, W).
-            indices: which blocks, negative ones from the end; or how many of the last ones.
-
-        Returns:
-            (B, S + h w, D) tokens after the last norm; for each block asked for, (B, D, h, w) patches before
-            any norm.
+        Every block is a stage.
         """
-        blocks = self.encoder["block"]
-        count = len(blocks)
-        wanted = range(count - indices, count) if isinstance(indices, int) else [i % count for i in indices]
-        maps: dict[int, Tensor] = {}
-        x_BTD = self.with_special_tokens(self.patches(images))
-        if "pre_block" in self.encoder:
-            x_BTD = self.encoder["pre_block"](x_BTD)
-        for i, block in enumerate(blocks):
-            if self.grad_checkpointing and self.training:
-                x_BTD = checkpoint(block, x_BTD, self.rope, self.num_special_tokens, use_reentrant=False)
-            else:
-                x_BTD = block(x_BTD, self.rope, self.num_special_tokens)
-            if i in wanted:
-                maps[i] = self._as_map(x_BTD)
-        return self.norm(x_BTD), [maps[i] for i in wanted]
+        wanted = self.stages(indices)
+        found = self.after_blocks(images, wanted)
+        return [self._as_map(found[i]) for i in wanted]
 
     def forward_features(self, images: Tensor) -> Tensor:
         """(B, C, H, W) images → (B, D, h, w), the patches after the last norm."""
         return self._as_map(self.tokens(images))
 
     def embedding(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) images → (B, D): the class token, or the mean of the patches, or an attention pool."""
+        """(B, C, H, W) images → (B, D): class token, mean of the patches, or attention pool."""
         x_BTD = self.tokens(images)
         if self.attn_pool is not None:
             seen = x_BTD if self.attn_pool_special_tokens else x_BTD[:, self.num_special_tokens :]
@@ -301,15 +316,45 @@ class ViT(ImageClassifier):
         out: Tensor = self.embedding_norm(pooled)
         return out
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Compute each block again in the backward pass instead of keeping what it computed."""
-        self.grad_checkpointing = enable
-
     def adjust_size(self, size: int | tuple[int, int]) -> None:
         """Make it take images of another size: position embeddings are interpolated (bicubic)."""
         before = self.grid
-        self.size = height_and_width(size)
-        self._check_size()
+        super().adjust_size(size)
+        self._interpolate(before)
+
+    def adjust_patch_size(self, patch_size: int) -> None:
+        """Make it cut images into patches of another size (FlexiViT, section 3.4).
+
+        The filters become those that answer to a resized patch as the old ones did to the patch, as nearly as
+        that is possible (equation 4); position embeddings are interpolated.
+
+        Raises:
+            ParameterError: it has a hierarchical stem, or its size is no multiple of `patch_size`.
+        """
+        if not isinstance(self.conv_proj, nn.Conv2d):
+            raise ParameterError("a hierarchical stem has no patch size to adjust.", given=patch_size)
+        if patch_size < 1 or self.size[0] % patch_size or self.size[1] % patch_size:
+            raise ParameterError(f"size {self.size} is no multiple of {patch_size}.", given=patch_size)
+        old, before = self.conv_proj, self.grid
+        weight = resized_filters(old.weight.detach(), patch_size)
+        new = nn.Conv2d(
+            self.in_channels,
+            self.num_features,
+            patch_size,
+            patch_size,
+            bias=old.bias is not None,
+            device=weight.device,
+            dtype=weight.dtype,
+        )
+        new.weight = nn.Parameter(weight, requires_grad=old.weight.requires_grad)
+        if old.bias is not None:
+            new.bias = old.bias
+        self.conv_proj, self.patch_size = new.train(self.training), patch_size
+        self.stage_strides = (patch_size,) * len(self.stage_strides)
+        self._interpolate(before)
+
+    def _interpolate(self, before: tuple[int, int]) -> None:
+        """Position embeddings for the grid as it is now."""
         if self.pos_embedding is not None and self.grid != before:
             special = self.num_special_tokens if self.pos_embed_special_tokens else 0
             with torch.no_grad():
@@ -319,29 +364,39 @@ class ViT(ImageClassifier):
             self.rope.set_grid(self.grid)
 
     def _as_map(self, x_BTD: Tensor) -> Tensor:
-        return x_BTD[:, self.num_special_tokens :].transpose(1, 2).unflatten(2, self.grid)
+        x_BDT = x_BTD[:, self.num_special_tokens :].transpose(1, 2)
+        return x_BDT.reshape(*x_BDT.shape[:2], *self.grid)
 
     def _check(self, **counts: int) -> None:
         problems = [f"{name} is at least 1, got {value}" for name, value in counts.items() if value < 1]
         heads = counts["num_heads"]
         if self.num_features < 1 or (heads > 0 and self.num_features % heads):
             problems.append(f"hidden_dim={self.num_features} is not a multiple of num_heads={heads}")
-        if self.patch_size < 1 or self.num_reg_tokens < 0:
-            problems.append("patch_size is at least 1 and num_reg_tokens at least 0")
         if self.rotary and not problems and self.num_features // heads % 4:
             problems.append(f"a head is {self.num_features // heads} wide; rotary positions need 4, 8, …")
         if problems:
             raise ParameterError(f"{type(self).__name__}: {'; '.join(problems)}.", problems=problems)
-        self._check_size()
 
-    def _check_size(self) -> None:
-        if self.size[0] % self.patch_size or self.size[1] % self.patch_size:
-            below = tuple(max(n // self.patch_size, 1) * self.patch_size for n in self.size)
+    def check_size(self, size: int | tuple[int, int]) -> tuple[int, int]:
+        """The (height, width) of images, if it can take them: multiples of the patch size."""
+        both = super().check_size(size)
+        if both[0] % self.patch_size or both[1] % self.patch_size:
+            below = tuple(max(n // self.patch_size, 1) * self.patch_size for n in both)
             raise ParameterError(
-                f"size {self.size} is no multiple of the patch size {self.patch_size}.",
-                given=self.size,
+                f"size {both} is no multiple of the patch size {self.patch_size}.",
+                given=both,
                 hint=f"size={below} is.",
             )
+        return both
+
+
+class Encoder(nn.Module):
+    """What comes before the first block, and the blocks; a name for both in checkpoints."""
+
+    def __init__(self, pre_norm: nn.Module | None, blocks: Sequence[Block]) -> None:
+        super().__init__()
+        self.pre_block = None if pre_norm is None else nn.Sequential(pre_norm)
+        self.block = nn.ModuleList(blocks)
 
 
 class RoPE_ViT(ViT):  # noqa: N801  # the name that its users know
@@ -350,20 +405,66 @@ class RoPE_ViT(ViT):  # noqa: N801  # the name that its users know
     rotary: ClassVar[bool] = True
 
 
+class DeiT(ViT):
+    """A ViT with a second class token that learns from a teacher (DeiT, section 3); parameters as for `ViT`.
+
+    `forward` gives the mean of what the two heads say; `forward_both` gives each.
+    """
+
+    distilled: ClassVar[bool] = True
+
+    def both_embeddings(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, H, W) images → (B, D) class token and (B, D) distillation token."""
+        x_BTD = self.tokens(images)
+        class_BD, dist_BD = x_BTD[:, self.num_special_tokens - 2 : self.num_special_tokens].unbind(1)
+        return self.embedding_norm(class_BD), self.embedding_norm(dist_BD)
+
+    def embedding(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) images → (B, D), the mean of the two tokens."""
+        class_BD, dist_BD = self.both_embeddings(images)
+        return (class_BD + dist_BD) / 2
+
+    def forward_both(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, H, W) images → (B, N) logits of the class token, and of the distillation token."""
+        class_BD, dist_BD = self.both_embeddings(images)
+        return self.classifier(class_BD), self.dist_classifier(dist_BD)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) images → (B, N) logits, the mean of both heads."""
+        of_class, of_dist = self.forward_both(images)
+        out: Tensor = (of_class + of_dist) / 2
+        return out
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Replace both heads by new ones, on the same device; 0 removes them."""
+        super().reset_classifier(num_classes)
+        self.dist_classifier = self.classifier
+        super().reset_classifier(num_classes)
+
+
 def resized(table_1TD: Tensor, special: int, before: tuple[int, int], after: tuple[int, int]) -> Tensor:
     """Position embeddings of another grid: those of special tokens stay, the others are interpolated."""
     kept, places = table_1TD[:, :special], table_1TD[:, special:]
-    grid = places.float().transpose(1, 2).unflatten(2, before)
+    grid = places.float().transpose(1, 2).reshape(1, -1, *before)
     grid = F.interpolate(grid, after, mode="bicubic", antialias=True, align_corners=False)
     return torch.cat([kept, grid.flatten(2).transpose(1, 2).to(kept.dtype)], dim=1)
 
 
-def _other_size(name: str, made_for: tuple[int, int], got: tuple[int, ...]) -> ShapeError:
-    return ShapeError(
-        f"this {name} takes images of {made_for[0]} x {made_for[1]} pixels, got {got[0]} x {got[1]}.",
-        given=got,
-        hint=f"Resize the images, or call adjust_size(({got[0]}, {got[1]})).",
-    )
+def resized_filters(weight_DCPP: Tensor, patch_size: int) -> Tensor:
+    """Filters for patches of another size (FlexiViT, equation 4): the pseudo-inverse of resizing a patch.
+
+    Args:
+        weight_DCPP: (D, C, P, P).
+        patch_size: the new P.
+    """
+    before = weight_DCPP.shape[-1]
+    if before == patch_size:
+        return weight_DCPP.clone()
+    units = torch.eye(before * before, device=weight_DCPP.device).view(-1, 1, before, before)
+    resize = F.interpolate(units, (patch_size, patch_size), mode="bilinear", align_corners=False)
+    inverse = torch.linalg.pinv(resize.flatten(1))
+    filters = weight_DCPP.float().flatten(2) @ inverse.T
+    return filters.view(*weight_DCPP.shape[:2], patch_size, patch_size).to(weight_DCPP.dtype)
 
 
 def _init_weights(module: nn.Module) -> None:

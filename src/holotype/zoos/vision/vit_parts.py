@@ -95,9 +95,10 @@ class SwiGLU(nn.Module):
 
 
 class SoftMixtureOfExperts(nn.Module):
-    """Every expert works on a few slots, each a weighted mean of all tokens (Puigcerver et al. 2023, section 2.1).
+    """Every expert works on a few slots, each a weighted mean of all tokens.
 
-    Slots are learned vectors; tokens and slots are RMS-normalised before they are compared.
+    Puigcerver et al. 2023, section 2.1. Slots are learned vectors; tokens and slots are RMS-normalised before
+    they are compared.
     """
 
     def __init__(
@@ -116,7 +117,8 @@ class SoftMixtureOfExperts(nn.Module):
         inputs_BSD = logits_BTS.softmax(1).transpose(1, 2) @ x_BTD
         groups = inputs_BSD.chunk(len(self.experts), dim=1)
         outputs = [expert(group) for expert, group in zip(self.experts, groups, strict=True)]
-        return logits_BTS.softmax(2) @ torch.cat(outputs, dim=1)
+        out: Tensor = logits_BTS.softmax(2) @ torch.cat(outputs, dim=1)
+        return out
 
 
 class Block(nn.Module):
@@ -149,7 +151,10 @@ class Block(nn.Module):
 
 
 class HierarchicalStem(nn.Sequential):
-    """Patches of 4, then twice a merge of 2 x 2, each with a norm and a GELU (Touvron et al. 2022, section 5)."""
+    """Patches of 4, then twice a merge of 2 x 2, each with a norm and a GELU.
+
+    Touvron et al. 2022, section 5.
+    """
 
     def __init__(self, in_channels: int, dim: int, patch: int, norm: Callable[[int], nn.Module]) -> None:
         super().__init__(
@@ -187,7 +192,7 @@ class AttentionPool(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) → (B, D)."""
-        batch, tokens, dim = x_BTD.shape
+        batch, tokens, _ = x_BTD.shape
         q = self.q(self.latent).reshape(1, 1, self.heads, -1).transpose(1, 2).expand(batch, -1, -1, -1)
         k, v = self.kv(x_BTD).reshape(batch, tokens, 2, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         y_B1D = self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
@@ -196,7 +201,10 @@ class AttentionPool(nn.Module):
 
 
 class EfficientProbing(nn.Module):
-    """Learned queries weigh tokens, each for its own share of the channels (Psomas et al. 2025, section 3.3)."""
+    """Learned queries weigh tokens, each for its own share of the channels.
+
+    Psomas et al. 2025, section 3.3.
+    """
 
     def __init__(self, dim: int, queries: int = 32) -> None:
         super().__init__()
@@ -205,8 +213,9 @@ class EfficientProbing(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) → (B, D)."""
-        batch, tokens, dim = x_BTD.shape
+        batch, tokens, _ = x_BTD.shape
         queries = self.latent.shape[1]
-        weights_BQT = (self.latent @ x_BTD.transpose(1, 2) * dim**-0.5).softmax(-1)
-        v_BQTc = self.v(x_BTD).reshape(batch, tokens, queries, dim // queries).transpose(1, 2)
-        return (weights_BQT.unsqueeze(2) @ v_BQTc).flatten(1)
+        weights_BQT = (self.latent @ x_BTD.transpose(1, 2) * x_BTD.shape[2] ** -0.5).softmax(-1)
+        v_BQTc = self.v(x_BTD).reshape(batch, tokens, queries, -1).transpose(1, 2)
+        out: Tensor = (weights_BQT.unsqueeze(2) @ v_BQTc).flatten(1)
+        return out
