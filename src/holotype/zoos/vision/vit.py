@@ -269,7 +269,7 @@ class ViT(ImageClassifier):
         if position is not None and not self.pos_embed_special_tokens:
             x_BTD, position = x_BTD + position, None
         if special:
-            x_BTD = torch.cat([*(token.expand(len(x_BTD), -1, -1) for token in special), x_BTD], dim=1)
+            x_BTD = torch.cat([*(token.expand(x_BTD.shape[0], -1, -1) for token in special), x_BTD], dim=1)
         return x_BTD if position is None else x_BTD + position
 
     def after_blocks(self, images: Tensor, wanted: Sequence[int]) -> dict[int, Tensor]:
@@ -464,7 +464,8 @@ def resized_filters(weight_DCPP: Tensor, patch_size: int) -> Tensor:
     resize = F.interpolate(units, (patch_size, patch_size), mode="bilinear", align_corners=False)
     inverse = torch.linalg.pinv(resize.flatten(1))
     filters = weight_DCPP.float().flatten(2) @ inverse.T
-    return filters.view(*weight_DCPP.shape[:2], patch_size, patch_size).to(weight_DCPP.dtype)
+    out: Tensor = filters.view(*weight_DCPP.shape[:2], patch_size, patch_size)
+    return out.to(weight_DCPP.dtype)
 
 
 def _init_weights(module: nn.Module) -> None:
