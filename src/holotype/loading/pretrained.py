@@ -213,7 +213,7 @@ def _unsaid(
     architecture: str,
     registry: Registry,
 ) -> dict[str, Any]:
-    """What only the file tells: parameters that the entry leaves open. A file of our own is compared instead."""
+    """What only the file tells: parameters that the entry leaves open. A file of our own is compared."""
     if isinstance(checkpoint.record.get("architecture"), str):
         return {}
     known = {parameter.name for parameter in registry.get_model_info(architecture).parameters or ()}
