@@ -83,6 +83,7 @@ class ConvNeXt_v1(ImageClassifier):  # noqa: N801  # the name that its users kno
         widths: channels of the four stages.
         depths: blocks of the four stages.
         drop_path_rate: stochastic depth of the last block; the first has none.
+        stem_norm_eps: epsilon of the first norm: 1e-5 in Birder's checkpoints, 1e-6 in those of the authors.
 
     Raises:
         ParameterError: not four stages, or a number out of range.
@@ -104,6 +105,7 @@ class ConvNeXt_v1(ImageClassifier):  # noqa: N801  # the name that its users kno
         widths: tuple[int, int, int, int] = (96, 192, 384, 768),
         depths: tuple[int, int, int, int] = (3, 3, 9, 3),
         drop_path_rate: float = 0.0,
+        stem_norm_eps: float = 1e-5,
     ) -> None:
         widths_, depths_ = tuple(widths), tuple(depths)
         if len(widths_) != 4 or len(depths_) != 4 or min((*widths_, *depths_)) < 1:
@@ -112,7 +114,9 @@ class ConvNeXt_v1(ImageClassifier):  # noqa: N801  # the name that its users kno
             )
         super().__init__(in_channels=in_channels, size=size, num_features=widths_[-1])
         self.stage_channels, self.stage_strides = widths_, (4, 8, 16, 32)
-        self.stem = nn.Sequential(nn.Conv2d(in_channels, widths_[0], 4, 4), ChannelNorm(widths_[0], eps=1e-6))
+        self.stem = nn.Sequential(
+            nn.Conv2d(in_channels, widths_[0], 4, 4), ChannelNorm(widths_[0], eps=stem_norm_eps)
+        )
         rates = iter(drop_path_rates(drop_path_rate, sum(depths_)))
         self.body = nn.ModuleDict()
         for i, (width, depth) in enumerate(zip(widths_, depths_, strict=True)):
@@ -156,6 +160,7 @@ class ConvNeXt_v2(ConvNeXt_v1):  # noqa: N801  # the name that its users know
         widths: channels of the four stages.
         depths: blocks of the four stages.
         drop_path_rate: stochastic depth of the last block; the first has none.
+        stem_norm_eps: epsilon of the first norm: 1e-5 in Birder's checkpoints, 1e-6 in those of the authors.
 
     Raises:
         ParameterError: not four stages, or a number out of range.

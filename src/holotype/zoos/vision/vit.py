@@ -183,7 +183,7 @@ class ViT(ImageClassifier):
         self.conv_proj: nn.Module
         if stem_type == "hmlp":
             stem_norm: dict[str, Callable[[int], nn.Module]] = {
-                "LayerNorm2d": partial(ChannelNorm, eps=1e-6),
+                "LayerNorm2d": partial(ChannelNorm, eps=1e-5),
                 "BatchNorm2d": nn.BatchNorm2d,
             }
             self.conv_proj = HierarchicalStem(
