@@ -40,7 +40,7 @@ from textwrap import wrap
 from typing import Any, NamedTuple
 
 from holotype.errors import MetadataError
-from holotype.names import MAX_LENGTH, check_name, nearest
+from holotype.names import MAX_LENGTH, is_name, nearest
 
 KEYS = frozenset({"form", "listed", "exactly", "config"})
 """The keys of a family that are no metadata; the tables of its parts come besides."""
@@ -364,7 +364,8 @@ def _rows(value: Any, what: str) -> dict[str, dict[str, Any]]:
     rows = {}
     for part, sets in table.items():
         text = _HOLE.sub("1", part)
-        check_name(text if text[:1].isalnum() else f"x{text}", f"part in {what}")
+        if not part or not is_name(f"x{text}"):
+            raise MetadataError(f"{what}: {part[:40]!r} cannot be a part of a name.", given=part)
         rows[part] = _parameters(sets, f"{what}.{part}")
     return rows
 

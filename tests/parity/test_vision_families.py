@@ -97,7 +97,8 @@ def in_their_words(cls, config):
     """Our parameters as Birder calls them; `size` is not one of its config."""
     names = RENAMED.get(cls, {})
     needed = {"abs_win_pos_embed": False} if cls == "Hiera" else {}
-    return needed | {names.get(key, key): value for key, value in config.items() if key != "size"}
+    left_out = {"size", "pos_embed_special_tokens"} if "Flexi" in cls else {"size"}
+    return needed | {names.get(key, key): value for key, value in config.items() if key not in left_out}
 
 
 def small(name):
@@ -108,7 +109,15 @@ def small(name):
         config["attn_pool_num_heads"] = 2
     patch = config.get("patch_size", 16)
     config["size"] = (96, 160) if "patch_size" not in config else (4 * patch, 6 * patch)
-    return info.class_name, config
+    return birder_name(name), config
+
+
+def birder_name(name):
+    """What Birder calls the class that it builds a name with."""
+    cls = registry.get_model_info(name).class_name
+    return (
+        {"flexivit": "FlexiViT", "rope": "RoPE_FlexiViT"}[name.split("_")[0]] if "flexivit" in name else cls
+    )
 
 
 def birder_class(cls):
@@ -116,7 +125,7 @@ def birder_class(cls):
 
     import birder.net  # noqa: F401  # some of its modules cannot come first
 
-    module = {"RoPE_ViT": "rope_vit"}.get(cls, cls.lower())
+    module = cls.lower()
     return getattr(importlib.import_module(f"birder.net.{module}"), cls)
 
 
@@ -236,7 +245,7 @@ def test_names_and_hyperparameters():
     }
     assert set(there) == set(LISTED)
     for name, (_, config) in LISTED.items():
-        ours = in_their_words(registry.get_model_info(name).class_name, config)
+        ours = in_their_words(birder_name(name), config)
         said = {key: value for key, value in defaults.items() if key in ours}
         assert plain(ours) == plain({**said, **there[name].config}), name
         size = config.get("size", 224)
