@@ -355,6 +355,10 @@ class Catalog:
                     found.append(family.member(name, config))
         return found
 
+    def known(self, zoo: str | None, name: str) -> list[Entry]:
+        """What `find` finds, or else `spelt`."""
+        return self.find(zoo, name) or self.spelt(zoo, name)
+
     def explain(self, zoo: str | None, name: str) -> str | None:
         """What is wrong with a name that looks like one of a grammar's."""
         told = [_grammar(family).explain(name) for family in self.grammars if zoo in (None, family.zoo)]
@@ -486,6 +490,9 @@ class Catalog:
         if found is None and other is None:
             anywhere = self.find(None, name)
             found = anywhere[0] if len(anywhere) == 1 else None
+        if found is None:
+            read = self.spelt(other or zoo, name) or ([] if other else self.spelt(None, name))
+            found = read[0] if len(read) == 1 else None
         if found is None:
             return other or zoo, name
         if found.kind == "alias" and depth < 8:

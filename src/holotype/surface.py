@@ -524,7 +524,7 @@ class Surface(Registering):
         known = [entry.name for entry in catalog.weights if zoo in (None, entry.zoo)]
         close = nearest(short, known)
         hint = f"See all {len(known)}: holotype list --pretrained"
-        architecture = catalog.find(zoo, short)
+        architecture = catalog.known(zoo, short)
         if architecture:
             entries = [e.name for e in catalog.weights if e.network == architecture[0].name]
             close = entries[:5]
