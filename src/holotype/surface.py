@@ -160,6 +160,12 @@ class Surface(Registering):
         found = [self._find(name, catalog, broken=True) for name in names]
         return [self._registry._info(entry, catalog) for entry in found]
 
+    def get_model_lines(self, names: Iterable[str]) -> list[tuple[str | None, str, str]]:
+        """(task, zoo, description) of many names: what a list shows, without reading signatures."""
+        catalog = self._registry._look()
+        found = [self._find(name, catalog, broken=True) for name in names]
+        return [(entry.task, entry.zoo, entry.detail.get("description", "")) for entry in found]
+
     def get_pretrained_metadata(self, name: str) -> PretrainedMetadata:
         """The record of a pretrained entry.
 

@@ -42,7 +42,7 @@ class PoolingAttention(nn.Module):
     def forward(self, x_BHWD: Tensor) -> Tensor:
         """(B, H, W, D_in) → (B, H, W, D), or half of H and W."""
         batch, height, width, _ = x_BHWD.shape
-        qkv = self.qkv(x_BHWD).reshape(batch, height * width, 3, -1)
+        qkv = self.qkv(x_BHWD).reshape(batch, height * width, 3, self.proj.in_features)
         q, k, v = qkv.unbind(2)
         if self.pool:
             q = halved(q.unflatten(1, (height, width)))
@@ -84,7 +84,7 @@ class HieraBlock(nn.Module):
             windows, padded = split(normed, self.window)
             window = self.window // 2 if self.pool else self.window
             padded = (padded[0] // 2, padded[1] // 2) if self.pool else padded
-            attended = join(self.attn(windows), window, padded, (short.shape[1], short.shape[2]))
+            attended = join(self.attn(windows), window, padded, short.shape)
         else:
             attended = self.attn(normed)
         x_BHWD = short + self.drop_path(attended)
@@ -186,7 +186,9 @@ class HieraDet(ImageClassifier):
 
     def position(self, grid: tuple[int, int]) -> Tensor:
         """(1, H, W, D): the global table interpolated, and the window's tiled over it."""
-        whole = F.interpolate(self.pos_embed, grid, mode="bicubic", antialias=self.antialias)
+        # In float: not every device interpolates half precision.
+        whole = F.interpolate(self.pos_embed.float(), grid, mode="bicubic", antialias=self.antialias)
+        whole = whole.to(self.pos_embed.dtype)
         rows, columns = (-(-n // m) for n, m in zip(grid, self.pos_embed_win.shape[2:], strict=True))
         tiled = self.pos_embed_win.repeat(1, 1, rows, columns)[:, :, : grid[0], : grid[1]]
         return (whole + tiled).permute(0, 2, 3, 1)
@@ -342,14 +344,16 @@ def split(x_BHWD: Tensor, window: int) -> tuple[Tensor, tuple[int, int]]:
     x = F.pad(x_BHWD, (0, 0, 0, right, 0, down))
     height, width = height + down, width + right
     x = x.view(batch, height // window, window, width // window, window, dim)
-    return x.transpose(2, 3).reshape(-1, window, window, dim), (height, width)
+    count = batch * (height // window) * (width // window)
+    return x.transpose(2, 3).reshape(count, window, window, dim), (height, width)
 
 
-def join(windows: Tensor, window: int, padded: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    """What `split` took apart, without the padding."""
+def join(windows: Tensor, window: int, padded: tuple[int, int], shape: Sequence[int]) -> Tensor:
+    """What `split` took apart, without the padding: (B, H, W, D), the `shape`."""
+    batch, rows, columns, dim = shape
     height, width = padded
-    x = windows.view(-1, height // window, width // window, window, window, windows.shape[-1])
-    return x.transpose(2, 3).reshape(-1, height, width, windows.shape[-1])[:, : grid[0], : grid[1]]
+    x = windows.view(batch, height // window, width // window, window, window, dim)
+    return x.transpose(2, 3).reshape(batch, height, width, dim)[:, :rows, :columns]
 
 
 def _check(name: str, **fours: tuple[int, ...]) -> None:

@@ -192,9 +192,10 @@ class AttentionPool(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) → (B, D)."""
-        batch, tokens, _ = x_BTD.shape
-        q = self.q(self.latent).reshape(1, 1, self.heads, -1).transpose(1, 2).expand(batch, -1, -1, -1)
-        k, v = self.kv(x_BTD).reshape(batch, tokens, 2, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        batch, tokens, dim = x_BTD.shape
+        width = dim // self.heads
+        q = self.q(self.latent).reshape(1, 1, self.heads, width).transpose(1, 2).expand(batch, -1, -1, -1)
+        k, v = self.kv(x_BTD).reshape(batch, tokens, 2, self.heads, width).permute(2, 0, 3, 1, 4).unbind(0)
         y_B1D = self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         out: Tensor = (y_B1D + self.mlp(self.norm(y_B1D)))[:, 0]
         return out
@@ -213,9 +214,9 @@ class EfficientProbing(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) → (B, D)."""
-        batch, tokens, _ = x_BTD.shape
+        batch, tokens, dim = x_BTD.shape
         queries = self.latent.shape[1]
-        weights_BQT = (self.latent @ x_BTD.transpose(1, 2) * x_BTD.shape[2] ** -0.5).softmax(-1)
-        v_BQTc = self.v(x_BTD).reshape(batch, tokens, queries, -1).transpose(1, 2)
+        weights_BQT = (self.latent @ x_BTD.transpose(1, 2) * dim**-0.5).softmax(-1)
+        v_BQTc = self.v(x_BTD).reshape(batch, tokens, queries, dim // queries).transpose(1, 2)
         out: Tensor = (weights_BQT.unsqueeze(2) @ v_BQTc).flatten(1)
         return out
