@@ -11,6 +11,7 @@ TYPE_CHECKING = False  # as `typing` has it, without importing it: every command
 if TYPE_CHECKING:
     from typing import Any
 
+    from holotype.grammar import Grammar
     from holotype.records import ModelInfo, Parameter, PretrainedMetadata
     from holotype.snapshot import Snapshot
     from holotype.zoo_finder import NotFound, ZooSpec
@@ -35,7 +36,8 @@ class Entry:
     """One registration.
 
     Attributes:
-        kind: ``"class"``, ``"builder"``, ``"config"``, ``"alias"`` or ``"weights"``.
+        kind: ``"class"``, ``"builder"``, ``"config"``, ``"alias"``, ``"weights"``, or ``"grammar"``: a
+            family of names, which is no model.
         name: unqualified.
         zoo: its zoo.
         sort: its place among names.
@@ -143,6 +145,16 @@ class Entry:
         from holotype.scan import decode
 
         return dict(decode(self.detail["config"]))
+
+    def member(self, name: str, config: dict[str, Any]) -> Entry:
+        """Of a family of names: the architecture that one of them means."""
+        from holotype.scan import encode_value
+
+        detail = {key: value for key, value in self.detail.items() if key != "grammar"}
+        detail |= {"kind": "config", "config": encode_value(config)}
+        made = Entry("config", name, self.zoo, self.task, self.module, self.line, detail)
+        made.from_session, made.problem = False, self.problem
+        return made
 
     def parameters(self) -> tuple[tuple[Parameter, ...] | None, bool]:
         """The constructor's parameters, a config's values as defaults; and whether it takes any keyword."""
@@ -278,10 +290,13 @@ class Catalog:
         self._join(live, tables)
         self.models: list[Entry] = []
         self.weights: list[Entry] = []
+        self.grammars: list[Entry] = []
         self._aliases: dict[tuple[str, str], list[str]] = {}
         aliases: list[Entry] = []
         for entry in tables.values():
-            if entry.kind == "weights" and entry.problem is None:
+            if entry.kind == "grammar":
+                self.grammars.append(entry)
+            elif entry.kind == "weights" and entry.problem is None:
                 self.weights.append(entry)
             elif entry.problem is not None:
                 continue
@@ -307,7 +322,8 @@ class Catalog:
         models: dict[str, list[Entry]] = {}
         weights: dict[str, list[Entry]] = {}
         for (_, table, name), entry in self._tables.items():
-            (weights if table == "weights" else models).setdefault(name, []).append(entry)
+            if table != "grammar":
+                (weights if table == "weights" else models).setdefault(name, []).append(entry)
         # Only now, for other threads look here without a lock.
         self._by_name, self._weights_by_name, self._sorted = models, weights, True
 
@@ -316,7 +332,7 @@ class Catalog:
         seen: set[str] = set()
         twice: set[str] = set()
         for _, table, name in self._tables:
-            if (table == "weights") == weights:
+            if table == ("weights" if weights else "model"):
                 (twice if name in seen else seen).add(name)
         return frozenset(twice)
 
@@ -328,6 +344,25 @@ class Catalog:
         if zoo is not None:
             found = [entry for entry in found if entry.zoo == zoo]
         return found
+
+    def spelt(self, zoo: str | None, name: str) -> list[Entry]:
+        """Architectures that nobody listed, and whose name the grammar of a zoo can read."""
+        found = []
+        for family in self.grammars:
+            if zoo in (None, family.zoo):
+                config = _grammar(family).config(name)
+                if config is not None:
+                    found.append(family.member(name, config))
+        return found
+
+    def known(self, zoo: str | None, name: str) -> list[Entry]:
+        """What `find` finds, or else `spelt`."""
+        return self.find(zoo, name) or self.spelt(zoo, name)
+
+    def explain(self, zoo: str | None, name: str) -> str | None:
+        """What is wrong with a name that looks like one of a grammar's."""
+        told = [_grammar(family).explain(name) for family in self.grammars if zoo in (None, family.zoo)]
+        return next((text for text in told if text is not None), None)
 
     def seen_through(self, zoo: str, entries: list[Entry]) -> list[Entry]:
         """What is seen through a zoo: what was registered through it, and of its own what that leaves."""
@@ -392,7 +427,7 @@ class Catalog:
         for kind, name, sort, task, network, module, line, via, needs, detail in snapshot.rows:
             entry = Entry(kind, name, zoo, task, module, line, detail, network, sort)
             entry.from_session, entry.via = False, via
-            key = (zoo, "weights" if kind == "weights" else "model", name)
+            key = (zoo, kind if kind in ("weights", "grammar") else "model", name)
             missing = self._missing(needs) if needs else None
             other = tables.get(key)
             if other is not None and (other.problem is None or other.detail.get("kind") != "broken"):
@@ -456,6 +491,9 @@ class Catalog:
             anywhere = self.find(None, name)
             found = anywhere[0] if len(anywhere) == 1 else None
         if found is None:
+            read = self.spelt(other or zoo, name) or ([] if other else self.spelt(None, name))
+            found = read[0] if len(read) == 1 else None
+        if found is None:
             return other or zoo, name
         if found.kind == "alias" and depth < 8:
             return self._home_of(found.zoo, str(found.detail["target"]), depth + 1)
@@ -481,6 +519,16 @@ class Catalog:
             ):
                 continue  # its file was edited or deleted after the import; the index knows better
             tables[key] = entry
+
+
+def _grammar(family: Entry) -> Grammar:
+    if family.obj is None:
+        from holotype.grammar import Grammar
+        from holotype.scan import decode
+
+        family.obj = Grammar(family.name, decode(family.detail["grammar"]))
+    grammar: Grammar = family.obj
+    return grammar
 
 
 def _same_file(one: str | None, other: str | None) -> bool:

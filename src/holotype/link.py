@@ -393,6 +393,9 @@ class Linker:
     def _table(self, source: Source, entries: list[dict[str, Any]], problems: list[list[Any]]) -> None:
         """The rows of a `sizes.toml` (registered configs) or a `pretrained.toml` (pretrained entries)."""
         package = source.module.rpartition(":")[0]
+        if source.path.endswith("grammar.toml"):
+            self._grammars(source, package, entries, problems)
+            return
         for name, row in source.facts["table"].items():
             base = {"module": source.module, "path": source.path, "line": source.facts["lines"].get(name)}
             try:
@@ -403,13 +406,49 @@ class Linker:
                     continue
                 row = dict(row)
                 check_name(name, "model name")
-                cls, config = row.pop("class", None), row.pop("config", {})
-                what = self._dotted(f"{package}.{cls}", frozenset())
-                if what[0] != "class":
-                    raise HolotypeError(f"{name!r}: no class {cls!r} in {package}.", given=cls)
-                entries.append(self._config(what[1], what[2], name, config, row, base))
+                config = row.pop("config", {})
+                home, cls = self._class_of(package, name, row)
+                entries.append(self._config(home, cls, name, config, row, base))
             except HolotypeError as error:
                 problems.append([base["line"], str(error), [name]])
+
+    def _class_of(self, package: str, name: str, row: dict[str, Any]) -> tuple[Source, str]:
+        """The class that a row of a table names; it is taken out of the row."""
+        cls = row.pop("class", None)
+        what = self._dotted(f"{package}.{cls}", frozenset())
+        if what[0] != "class":
+            raise HolotypeError(f"{name!r}: no class {cls!r} in {package}.", given=cls)
+        return what[1], what[2]
+
+    def _grammars(
+        self, source: Source, package: str, entries: list[dict[str, Any]], problems: list[list[Any]]
+    ) -> None:
+        """The rows of a `grammar.toml`: one entry for each listed name, and one for the family."""
+        from holotype.grammar import KEYS, Grammar, families
+
+        try:
+            rows = families(source.facts["table"])
+        except HolotypeError as error:
+            problems.append([None, str(error), []])
+            return
+        for family, row in rows.items():
+            base = {"module": source.module, "path": source.path, "line": source.facts["lines"].get(family)}
+            try:
+                check_name(family, "family")
+                grammar = Grammar(family, row)
+                words = {*KEYS, *grammar.tables}
+                facts = {key: value for key, value in row.items() if key not in words}
+                home, cls = self._class_of(package, family, facts)
+                for name in grammar.listed:
+                    config = grammar.config(name)
+                    if config is None:
+                        raise HolotypeError(f"{name!r} does not fit {grammar.form!r}.", given=name)
+                    check_name(name, "model name")
+                    entries.append(self._config(home, cls, name, config, facts, base))
+                made = {**self._config(home, cls, family, {}, facts, base), "kind": "grammar"}
+                entries.append({**made, "grammar": encode_value(row)})
+            except HolotypeError as error:
+                problems.append([base["line"], str(error), [family]])
 
     def _value(self, source: Source, value: Any) -> Any:
         """Decode a literal; the one name that counts as a literal is a member of `Task`."""

@@ -318,7 +318,7 @@ class Registry(Surface):
                     f"{entry.name!r} is a deprecated name for {target!r}{text}", FutureWarning, stacklevel=4
                 )
             zoo, short = split_qualified(target)
-            found = catalog.find(zoo or entry.zoo, short) or catalog.find(None, short)
+            found = catalog.known(zoo or entry.zoo, short) or catalog.known(None, short)
             if len(found) != 1 or found[0].name in names:
                 raise UnknownModelError(
                     f"{entry.name!r} is an alias of {target!r}, which leads nowhere.", given=entry.name
@@ -391,7 +391,7 @@ class Registry(Surface):
         )
 
     def _pretrained(self, entry: Entry, catalog: Catalog) -> PretrainedMetadata:
-        networks = catalog.find(entry.network_zoo, entry.network or "")
+        networks = catalog.known(entry.network_zoo, entry.network or "")
         return entry.pretrained(task=networks[0].task if networks else None)
 
     def _count_of(self, entry: Entry) -> int | None:

@@ -160,6 +160,12 @@ class Surface(Registering):
         found = [self._find(name, catalog, broken=True) for name in names]
         return [self._registry._info(entry, catalog) for entry in found]
 
+    def get_model_lines(self, names: Iterable[str]) -> list[tuple[str | None, str, str]]:
+        """(task, zoo, description) of many names: what a list shows, without reading signatures."""
+        catalog = self._registry._look()
+        found = [self._find(name, catalog, broken=True) for name in names]
+        return [(entry.task, entry.zoo, entry.detail.get("description", "")) for entry in found]
+
     def get_pretrained_metadata(self, name: str) -> PretrainedMetadata:
         """The record of a pretrained entry.
 
@@ -469,6 +475,9 @@ class Surface(Registering):
         raise self._unknown(name, zoo, catalog)
 
     def _candidates(self, catalog: Catalog, zoo: str | None, short: str) -> list[Entry]:
+        return self._listed(catalog, zoo, short) or catalog.spelt(zoo or self._scope, short)
+
+    def _listed(self, catalog: Catalog, zoo: str | None, short: str) -> list[Entry]:
         if self._scope is None:
             return catalog.find(zoo, short)
         if zoo is not None:
@@ -489,8 +498,9 @@ class Surface(Registering):
             )
         where = f" in zoo {zoo!r}" if zoo else ""
         option = f" --zoo {zoo}" if zoo else ""
+        why = catalog.explain(zoo, short)
         return UnknownModelError(
-            f"no architecture named {name!r}{where}.",
+            f"no architecture named {name!r}{where}." + (f"\n  {why}" if why else ""),
             given=name,
             nearest=nearest(short, known),
             hint=f"See all {len(known)}: holotype list{option}",
@@ -520,7 +530,7 @@ class Surface(Registering):
         known = [entry.name for entry in catalog.weights if zoo in (None, entry.zoo)]
         close = nearest(short, known)
         hint = f"See all {len(known)}: holotype list --pretrained"
-        architecture = catalog.find(zoo, short)
+        architecture = catalog.known(zoo, short)
         if architecture:
             entries = [e.name for e in catalog.weights if e.network == architecture[0].name]
             close = entries[:5]

@@ -63,13 +63,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _models(names: list[str], *, as_json: bool) -> None:
-    infos = registry.get_model_infos(names)
     if as_json:
-        print_json([info.to_dict() for info in infos])
-    elif infos:
+        print_json([info.to_dict() for info in registry.get_model_infos(names)])
+    elif names:
+        lines = registry.get_model_lines(names)
         rows = [
-            (name, info.task or "–", info.zoo, info.description)
-            for name, info in zip(names, infos, strict=True)
+            (name, task or "–", zoo, description)
+            for name, (task, zoo, description) in zip(names, lines, strict=True)
         ]
         print(table(("NAME", "TASK", "ZOO", "DESCRIPTION"), rows))
     else:

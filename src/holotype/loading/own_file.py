@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from holotype.errors import HolotypeError, LoadingError, MismatchError
 from holotype.loading.adapt import Plan, Wishes, as_size, builder, carry_out, plan
+from holotype.loading.bare import params_of
 from holotype.loading.binding import check_record, resolve
 from holotype.loading.checkpoint import Checkpoint, read_checkpoint
 from holotype.loading.describe import LoadedModelInfo, Told, describe, resolution_of
@@ -148,30 +149,10 @@ def _params(
         return {**data_of(theirs if isinstance(theirs, Mapping) else {}), **config}
     if bound:
         return dict(config)
-    params: dict[str, Any] = {}
     parameters = registry.get_model_info(chosen).parameters
     known = {parameter.name for parameter in parameters or ()}
     # A bare file: its head tells the number of classes, and its signature channels and size.
-    signature = record.get("signature")
-    size = resolution_of(signature)
-    if "size" in known and size is not None:
-        params["size"] = size[0] if size[0] == size[1] else size
-    try:
-        channels = signature["inputs"][0]["data_shape"][1]  # type: ignore[index]  # whatever a file holds
-        classes = signature["outputs"][0]["data_shape"][1]  # type: ignore[index]
-    except (TypeError, KeyError, IndexError):
-        channels = classes = None
-    if size is not None and "in_channels" in known and type(channels) is int and channels > 0:
-        params["in_channels"] = channels
-    if "num_classes" in known and type(classes) is int and classes >= 0:
-        params["num_classes"] = classes
-    elif (
-        "num_classes" in known and isinstance(record.get("class_to_idx"), Mapping) and record["class_to_idx"]
-    ):
-        params["num_classes"] = len(record["class_to_idx"])
-    if isinstance(theirs, Mapping):
-        params.update((key, value) for key, value in theirs.items() if key in known)
-    return {**params, **config}
+    return {**params_of(record, known), **config}
 
 
 def _told(checkpoint: Checkpoint, architecture: str, made: Plan, sha256: str | None) -> Told:

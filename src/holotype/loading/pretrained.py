@@ -8,16 +8,17 @@ records, assign.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from holotype.errors import LoadingError, MetadataError, UnknownFormatError, UnknownModelError
-from holotype.loading.adapt import Wishes, builder, carry_out, plan
+from holotype.loading.adapt import Plan, Wishes, as_size, builder, carry_out, plan
+from holotype.loading.bare import has_head, params_of
 from holotype.loading.binding import check_record
-from holotype.loading.checkpoint import READABLE, check_format, read_checkpoint
+from holotype.loading.checkpoint import READABLE, Checkpoint, check_format, read_checkpoint
 from holotype.loading.describe import LoadedModelInfo, Told, describe
-from holotype.loading.keys import compile_key_map
+from holotype.loading.keys import compile_key_map, map_keys
 from holotype.loading.pinned import Pinned
 from holotype.names import nearest
 from holotype.records import PretrainedMetadata
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
     from holotype.records import ModelInfo
     from holotype.store.progress import Progress
+
+
+_ASKED = frozenset({"num_classes", "in_channels", "size"})
+"""What a file is asked for where its entry does not say it."""
 
 
 class Registry(Protocol):
@@ -141,6 +146,16 @@ def load_pretrained_model(
         Pinned(opened.name, os.dup(opened.fileno())) as pinned,
     ):
         checkpoint = read_checkpoint(pinned, chosen)
+    told_by_file = _unsaid(entry, checkpoint, made, build, architecture, registry)
+    if told_by_file:
+        made = plan(
+            entry.name,
+            build,
+            {**entry.config, **told_by_file},
+            wishes,
+            num_classes=told_by_file.get("num_classes", entry.num_classes),
+            size=as_size(told_by_file.get("size")) or entry.resolution,
+        )
     bound = check_record(checkpoint.record, architecture, made.config, registry, origin=origin)
     net, report = carry_out(made, checkpoint.state, entry.key_map, origin)
     told = Told(
@@ -188,6 +203,28 @@ def _architecture(entry: PretrainedMetadata, registry: Registry) -> str:
     except UnknownModelError as error:
         error.add_note(f"The pretrained entry {entry.qualified_name!r} fills that architecture.")
         raise
+
+
+def _unsaid(
+    entry: PretrainedMetadata,
+    checkpoint: Checkpoint,
+    made: Plan,
+    build: Callable[[Mapping[str, Any]], nn.Module],
+    architecture: str,
+    registry: Registry,
+) -> dict[str, Any]:
+    """What only the file tells: parameters that the entry leaves open. A file of our own is compared."""
+    if isinstance(checkpoint.record.get("architecture"), str):
+        return {}
+    known = {parameter.name for parameter in registry.get_model_info(architecture).parameters or ()}
+    said = set(entry.config) | ({"num_classes"} if entry.num_classes is not None else set())
+    found = {key: value for key, value in params_of(checkpoint.record, known).items() if key in _ASKED - said}
+    if found.get("num_classes"):
+        held = {name for name in map_keys(checkpoint.state, entry.key_map).values() if name is not None}
+        complete = held.issuperset(made.net.state_dict())
+        if not complete and not has_head(held, build, {**entry.config, "num_classes": 1}):
+            found["num_classes"] = 0
+    return {key: value for key, value in found.items() if made.config.get(key) != value}
 
 
 def _own_classes(entry: PretrainedMetadata) -> int | None:

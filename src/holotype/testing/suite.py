@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ def conformance(
     snapshots: str | Path = "snapshots",
     example_inputs: ExampleInputs | None = None,
     known_failures: Mapping[str, Mapping[str, str]] | None = None,
+    names: Iterable[str] | None = None,
 ) -> type:
     """The conformance suite of a zoo, as a class that pytest collects.
 
@@ -39,6 +40,7 @@ def conformance(
             whose classes have no method `example_inputs(batch)` and no task that the suite knows.
         known_failures: by architecture, the checks that are expected to fail, each with the reason:
             ``{"old_net": {"builds_on_meta": "reads a table in its constructor"}}``. One that passes fails.
+        names: only these architectures; for a zoo with many names of few classes.
 
     Returns:
         A class with a method for each check, parametrised over the architectures that it applies to.
@@ -51,7 +53,7 @@ def conformance(
     _require("pytest")
     _require("torch")
     folder = Path(sys._getframe(1).f_code.co_filename).resolve().parent / snapshots
-    found = subjects(zoo, example_inputs=example_inputs)
+    found = subjects(zoo, example_inputs=example_inputs, names=names)
     view = found[0].zoo
     cases: dict[str, list[tuple[str, Callable[[], None]]]] = {}
     for subject in found:

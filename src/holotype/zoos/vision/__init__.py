@@ -17,7 +17,11 @@ from holotype.registries import default_registry
 from holotype.tasks import Task
 
 if TYPE_CHECKING:
+    from holotype.zoos.vision.convnext import ConvNeXt_v1, ConvNeXt_v2
     from holotype.zoos.vision.efficientnet_lite import EfficientNet_Lite
+    from holotype.zoos.vision.hiera import Hiera, HieraDet
+    from holotype.zoos.vision.resnet import ResNet_v1
+    from holotype.zoos.vision.vit import DeiT, RoPE_ViT, ViT
 
 registry = model_registry = default_registry.zoo("vision")
 
@@ -34,11 +38,29 @@ register_model = registry.register_model
 register_model_config = registry.register_model_config
 register_weights = registry.register_weights
 
-_CLASSES = {"EfficientNet_Lite": "efficientnet_lite"}
+_CLASSES = {
+    "ConvNeXt_v1": "convnext",
+    "ConvNeXt_v2": "convnext",
+    "DeiT": "vit",
+    "EfficientNet_Lite": "efficientnet_lite",
+    "Hiera": "hiera",
+    "HieraDet": "hiera",
+    "ResNet_v1": "resnet",
+    "RoPE_ViT": "vit",
+    "ViT": "vit",
+}
 
 __all__ = [
+    "ConvNeXt_v1",
+    "ConvNeXt_v2",
+    "DeiT",
     "EfficientNet_Lite",
+    "Hiera",
+    "HieraDet",
+    "ResNet_v1",
+    "RoPE_ViT",
     "Task",
+    "ViT",
     "create_model",
     "get_available_models",
     "get_model_class",

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, NamedTuple
 
 import torch.nn.functional as F
@@ -212,15 +212,32 @@ class EfficientNet_Lite(ImageClassifier):  # noqa: N801  # the name that publish
         super().__init__(in_channels=in_channels, size=size, num_features=HEAD_CHANNELS)
         layers = _Layers(padding, bn_eps)
         self.stem = layers.conv(in_channels, STEM_CHANNELS, kernel=3, stride=2)
-        self.body, channels = _body(layers, scaled_stages(width, depth), drop_path_rate)
+        stages = scaled_stages(width, depth)
+        self.body, channels = _body(layers, stages, drop_path_rate)
+        # What is last before the resolution falls again, from stride 4 on.
+        self.stage_channels = tuple(stages[at].channels for at in (1, 2, 4, 6))
+        self.stage_strides = (4, 8, 16, 32)
         self.features = nn.Sequential(layers.conv(channels, HEAD_CHANNELS))
         self.dropout = nn.Dropout(dropout)
         self.reset_classifier(num_classes)
 
+    def forward_intermediates(self, images: Tensor, indices: Sequence[int] | None = None) -> list[Tensor]:
+        """(B, C, H, W) images → the feature maps of stages, each (B, C_i, H / s_i, W / s_i) rounded up.
+
+        The stages are those at strides 4, 8, 16 and 32; the one at stride 2 is not among them.
+        """
+        wanted = self.stages(indices)
+        self.check_images(images)
+        x, maps = self.stem(images), []
+        for stage in self.body:
+            for block in stage.children():
+                x = self.run(block, x)
+            maps.append(x)
+        return [maps[i + 1] for i in wanted]
+
     def forward_features(self, images: Tensor) -> Tensor:
         """(B, C, H, W) images → (B, 1280, ceil(H / 32), ceil(W / 32)) feature map."""
-        self.check_images(images)
-        feature_map: Tensor = self.features(self.body(self.stem(images)))
+        feature_map: Tensor = self.features(super().forward_features(images))
         return feature_map
 
     def classify(self, embedding: Tensor) -> Tensor:

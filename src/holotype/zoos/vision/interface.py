@@ -1,26 +1,30 @@
 """What every image classifier of this zoo offers: images in, features, an embedding, and logits out.
 
 Legend of shapes: B images, C channels, H and W pixels, F features, N classes; h and w are H and W divided
-by the network's total stride.
+by the network's total stride. Stage i has C_i channels at a stride of s_i.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from holotype.errors import ParameterError, ShapeError
+from holotype.names import nearest
 from holotype.tasks import Task
+
+Value = TypeVar("Value")
 
 
 class ImageClassifier(nn.Module):
     """An image classifier in three steps: `forward_features`, `embedding`, `forward`.
 
-    A family writes `forward_features`, ends its constructor with `reset_classifier`, and may override the
-    rest.
+    A family writes `forward_intermediates`, sets `stage_channels` and `stage_strides`, calls its blocks by
+    `run`, ends its constructor with `reset_classifier`, and may override the rest.
 
     Attributes:
         capabilities: what it promises to `holotype.testing`; a family may promise more.
@@ -29,6 +33,9 @@ class ImageClassifier(nn.Module):
         in_channels: C.
         size: (height, width) that it was made for; a family says whether it takes others.
         num_features: F, the width of the embedding.
+        stage_channels: C_i of each stage.
+        stage_strides: s_i of each stage.
+        grad_checkpointing: see `set_grad_checkpointing`.
         classifier: the last linear layer, or an identity where there are no classes.
     """
 
@@ -40,6 +47,8 @@ class ImageClassifier(nn.Module):
     min_size = 32
     num_classes: int
     classifier: nn.Module
+    stage_channels: tuple[int, ...]
+    stage_strides: tuple[int, ...]
 
     def __init__(self, *, in_channels: int, size: int | tuple[int, int], num_features: int) -> None:
         super().__init__()
@@ -47,13 +56,50 @@ class ImageClassifier(nn.Module):
             raise ParameterError(f"in_channels is at least 1, got {in_channels}.", given=in_channels)
         self.in_channels = in_channels
         self.num_features = num_features
-        self.size = height_and_width(size)
-        if min(self.size) < self.min_size:
+        self.grad_checkpointing = False
+        self.size = self.check_size(size)
+
+    def check_size(self, size: int | tuple[int, int]) -> tuple[int, int]:
+        """The (height, width) of images, if it can take them."""
+        both = height_and_width(size)
+        if min(both) < self.min_size:
             raise ParameterError(f"size is at least {self.min_size} pixels, got {size}.", given=size)
+        return both
+
+    def forward_intermediates(self, images: Tensor, indices: Sequence[int] | None = None) -> list[Tensor]:
+        """The feature maps of stages.
+
+        Args:
+            images: (B, C, H, W), normalised as the weights expect.
+            indices: which stages, in this order; negative ones count from the end. None: every stage.
+
+        Returns:
+            For each stage (B, C_i, H / s_i, W / s_i), before any last norm.
+
+        Raises:
+            ParameterError: there is no such stage.
+            ShapeError: as in `forward`.
+        """
+        raise NotImplementedError
+
+    def stages(self, indices: Sequence[int] | None) -> list[int]:
+        """What `forward_intermediates` is asked for, counted from 0.
+
+        Raises:
+            ParameterError: there is no such stage.
+        """
+        count = len(self.stage_channels)
+        for index in indices or ():
+            if not -count <= index < count:
+                raise ParameterError(
+                    f"this {type(self).__name__} has {count} stages, from 0 to {count - 1}; got {index}.",
+                    given=index,
+                )
+        return list(range(count)) if indices is None else [index % count for index in indices]
 
     def forward_features(self, images: Tensor) -> Tensor:
         """(B, C, H, W) images → (B, F, h, w) feature map, before any pooling."""
-        raise NotImplementedError
+        return self.forward_intermediates(images, (-1,))[0]
 
     def embedding(self, images: Tensor) -> Tensor:
         """(B, C, H, W) images → (B, F), the mean of the feature map over its places."""
@@ -99,6 +145,31 @@ class ImageClassifier(nn.Module):
         nn.init.zeros_(classifier.bias)
         self.classifier = classifier.train(self.training)
 
+    def adjust_size(self, size: int | tuple[int, int]) -> None:
+        """Make it for images of another size, in pixels or as (height, width).
+
+        Position embeddings, where there are any, are interpolated.
+
+        Raises:
+            ParameterError: a size that it cannot take.
+        """
+        self.size = self.check_size(size)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Compute each block again in the backward pass instead of keeping what it computed.
+
+        Less memory, the same gradients, about a third more time.
+        """
+        self.grad_checkpointing = enable
+
+    def run(self, block: nn.Module, x: Tensor, *more: object) -> Tensor:
+        """``block(x, *more)``, with gradient checkpointing where that is on."""
+        if self.grad_checkpointing and self.training and torch.is_grad_enabled():
+            out: Tensor = checkpoint(block, x, *more, use_reentrant=False)
+        else:
+            out = block(x, *more)
+        return out
+
     def check_images(self, images: Tensor) -> None:
         """Refuse what is not (B, C, H, W) with this network's C and at least `min_size` pixels a side."""
         if images.dim() != 4:
@@ -135,6 +206,41 @@ def height_and_width(size: int | tuple[int, int]) -> tuple[int, int]:
     if len(both) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in both):
         raise ParameterError(f"size is a number of pixels or (height, width), got {size!r}.", given=size)
     return (both[0], both[1])
+
+
+def drop_path_rates(rate: float, blocks: int) -> list[float]:
+    """Stochastic depth of each block: from 0 at the first, linearly, to `rate` at the last.
+
+    Raises:
+        ParameterError: not from 0 to below 1.
+    """
+    if not 0.0 <= rate < 1.0:
+        raise ParameterError(f"drop_path_rate is from 0 to below 1, got {rate}.", given=rate)
+    return [rate * at / max(blocks - 1, 1) for at in range(blocks)]
+
+
+def one_of(choices: Mapping[str, Value], name: str, what: str) -> Value:
+    """What a name stands for.
+
+    Raises:
+        ParameterError: it is none of the choices.
+    """
+    if name not in choices:
+        raise ParameterError(
+            f"{what} is one of {', '.join(choices)}; got {name!r}.",
+            given=name,
+            nearest=nearest(name, choices),
+        )
+    return choices[name]
+
+
+def other_size(name: str, made_for: tuple[int, int], got: tuple[int, ...]) -> ShapeError:
+    """What to raise for images of a size that the network was not made for."""
+    return ShapeError(
+        f"this {name} takes images of {made_for[0]} x {made_for[1]} pixels, got {got[0]} x {got[1]}.",
+        given=got,
+        hint=f"Resize the images, or call adjust_size(({got[0]}, {got[1]})).",
+    )
 
 
 def _shape(images: Tensor) -> str:

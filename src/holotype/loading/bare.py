@@ -1,0 +1,61 @@
+"""What a weight file tells of its network where it records no config: classes, channels and size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from holotype.errors import HolotypeError
+from holotype.loading.build import build_empty
+from holotype.loading.describe import resolution_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def params_of(record: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """The parameters that signature, class names and config of a file's record stand for.
+
+    Args:
+        record: what the file says of itself.
+        known: the parameters of the architecture.
+    """
+    params: dict[str, Any] = {}
+    signature = record.get("signature")
+    size = resolution_of(signature)
+    if "size" in known and size is not None:
+        params["size"] = size[0] if size[0] == size[1] else size
+    try:
+        channels = signature["inputs"][0]["data_shape"][1]  # type: ignore[index]  # whatever a file holds
+        classes = signature["outputs"][0]["data_shape"][1]  # type: ignore[index]
+    except (TypeError, KeyError, IndexError):
+        channels = classes = None
+    if size is not None and "in_channels" in known and type(channels) is int and channels > 0:
+        params["in_channels"] = channels
+    names = record.get("class_to_idx")
+    if "num_classes" in known and type(classes) is int and classes >= 0:
+        params["num_classes"] = classes
+    elif "num_classes" in known and isinstance(names, Mapping) and names:
+        params["num_classes"] = len(names)
+    theirs = record.get("config")
+    if isinstance(theirs, Mapping):
+        params.update((key, value) for key, value in theirs.items() if key in known)
+    return params
+
+
+def has_head(
+    names: Collection[str], build: Callable[[Mapping[str, Any]], nn.Module], config: Mapping[str, Any]
+) -> bool:
+    """Does a file hold the head of a network, or was it saved without?
+
+    Args:
+        names: what the file's tensors are called in the network.
+        build: makes the network from parameters, `num_classes` among them.
+        config: the parameters, with classes.
+    """
+    try:
+        bare = set(build_empty(lambda: build({**config, "num_classes": 0})).state_dict())
+    except HolotypeError:
+        return True  # it cannot do without
+    whole = set(build_empty(lambda: build(config)).state_dict())
+    return not whole - bare or bool((whole - bare) & set(names))
