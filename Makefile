@@ -48,6 +48,9 @@ parity: $(PEERS_STAMP)  ## the same numbers as the public implementations, in .v
 
 bench: $(STAMP) $(PEERS_STAMP)  ## speed, as ratios against other libraries in one run
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/run.py $(ARGS)
+	$(BIN)/python benchmarks/interactome.py
+	$(BIN)/python benchmarks/training.py
+	SETUPTOOLS_USE_DISTUTILS=stdlib $(PEERS)/bin/python benchmarks/vision.py
 
 fix: $(STAMP)  ## format, and mend what the linter can mend
 	$(BIN)/ruff check --fix .

@@ -32,9 +32,14 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_recipe(folder, made)
 
 
-def test_a_run_is_quiet_and_ends_with_its_figures(recipe: Path, tmp_path: Path) -> None:
+def test_a_run_tells_its_stages_apart_from_its_figures(recipe: Path, tmp_path: Path) -> None:
     done = run(recipe, "trainer.max_epochs=1", "-o", tmp_path / "run")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    # No bar where nobody looks: a line for each stage and each epoch, as a batch system keeps it.
+    assert re.search(r"^epoch 1/1 +loss 0\.\d{4} +val loss", done.stderr, re.MULTILINE)
+    assert (
+        "\r" not in done.stderr and "\x1b" not in done.stderr and "epoch" not in done.stdout.split("best")[0]
+    )
     assert re.search(r"^model +.*model\.safetensors$", done.stdout, re.MULTILINE)
     assert re.search(r"^validation +auroc 0\.\d{3}, average precision 0\.\d{3}$", done.stdout, re.MULTILINE)
     again = run(recipe, "trainer.max_epochs=1", "-o", tmp_path / "run")

@@ -289,3 +289,18 @@ def test_rule_a_size_is_a_positive_number(size):
     for name in ("file_size", "size_bytes"):
         with pytest.raises(MetadataError):
             WeightsFile("pt", **{name: size})
+
+
+def test_embeddings_are_listed_and_go_only_when_asked_for(home, registry):
+    kept = home / "embeddings" / "composition-0123.emb"
+    piece = home / "embeddings" / "pieces" / "ab" / "composition-4567.emb"
+    for path in (kept, piece):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * 1000)
+    listed = [file for file in list_cache(registry=registry) if file.kind == "embeddings"]
+    assert {file.path for file in listed} == {str(kept), str(piece)}
+    assert all(file.size_bytes == 1000 for file in listed)
+    assert prune(registry=registry) == [] and kept.exists()
+    assert prune(embeddings=True, older_than_days=1, registry=registry) == []
+    assert main(["cache", "prune", "--embeddings"]) == 0
+    assert not kept.exists() and not piece.exists()

@@ -23,11 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "prune",
         help="remove what is not needed",
         description="Remove quarantined files and what crashed downloads left behind more than a day ago; "
-        "with --unreferenced also files that no entry known here names.",
+        "with --unreferenced also files that no entry known here names, with --embeddings also "
+        "embeddings of proteins.",
     )
     prune.add_argument(
         "--unreferenced", action="store_true", help="also files that no entry known here names"
     )
+    prune.add_argument("--embeddings", action="store_true", help="also embeddings of proteins")
     prune.add_argument(
         "--older-than", type=_days, metavar="DAYS", help="of all these, only what is so many days old"
     )
@@ -48,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _ls(cache.list_cache(), as_json=arguments.json)
     removed = cache.prune(
         unreferenced=arguments.unreferenced,
+        embeddings=arguments.embeddings,
         older_than_days=arguments.older_than,
         dry_run=arguments.dry_run,
     )

@@ -57,13 +57,14 @@ def run(arguments: argparse.Namespace) -> int:
     from holotype.training import train
 
     bar = _Bar() if sys.stderr is not None and sys.stderr.isatty() else None
+    log = _log if _is_first() else None  # what a batch system keeps: stages, notes on the data, epochs
     try:
         result = train(
             recipe,
             resume=arguments.resume,
-            progress=bar,
+            progress=bar or (_log_epoch if log else None),
             embedding=bar.embedding if bar is not None else None,
-            tell=bar.tell if bar is not None else None,
+            tell=bar.tell if bar is not None else log,
         )
     except KeyboardInterrupt as interrupted:
         if bar is not None:
@@ -130,6 +131,20 @@ def _figures(metrics: Mapping[str, float]) -> str:
     return ", ".join(f"{key.replace('_', ' ')} {values[key]:.3f}" for key in _SHOWN if key in values)
 
 
+def _log(line: str) -> None:
+    print(plain(line), file=sys.stderr, flush=True)
+
+
+def _log_epoch(progress: Progress) -> None:
+    if progress.metrics:
+        _log(_epoch(progress))
+
+
+def _epoch(progress: Progress) -> str:
+    figures = [f"{key.replace('_', ' ')} {value:.4f}" for key, value in progress.metrics.items()]
+    return "  ".join([f"epoch {progress.epoch}/{progress.epochs}", f"loss {progress.loss:.4f}", *figures])
+
+
 class _Bar:
     """One line on stderr that is drawn again and again; a line that stays for each epoch."""
 
@@ -144,18 +159,17 @@ class _Bar:
         if not progress.metrics and now - self._drawn < _EVERY_S:
             return
         self._drawn = now
-        parts = [f"epoch {progress.epoch}/{progress.epochs}"]
         if progress.metrics:
-            parts += [f"loss {progress.loss:.4f}"]
-            parts += [f"{key.replace('_', ' ')} {value:.4f}" for key, value in progress.metrics.items()]
-        else:
-            done = progress.step - first
-            parts += [f"{progress.step}/{progress.steps}", f"loss {progress.loss:.4f}"]
-            if done and now > begun:
-                speed = done / (now - begun)
-                left = int((progress.steps - progress.step) / speed)
-                parts += [f"{speed:.1f} steps/s", f"{left // 60}:{left % 60:02d} left"]
-        self._draw("  ".join(parts), stays=bool(progress.metrics))
+            self._draw(_epoch(progress), stays=True)
+            return
+        done = progress.step - first
+        parts = [f"epoch {progress.epoch}/{progress.epochs}", f"{progress.step}/{progress.steps}"]
+        parts.append(f"loss {progress.loss:.4f}")
+        if done and now > begun:
+            speed = done / (now - begun)
+            left = int((progress.steps - progress.step) / speed)
+            parts += [f"{speed:.1f} steps/s", f"{left // 60}:{left % 60:02d} left"]
+        self._draw("  ".join(parts), stays=False)
 
     def embedding(self, done: int, total: int | None) -> None:
         """Residues that are embedded."""

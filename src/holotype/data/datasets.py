@@ -397,6 +397,9 @@ def split_files(
 
     folder = Path(folder)
     names = [*(f"{part}.tsv" for part in PARTS), "split.json", "dataset.yaml"]
+    own = [folder / name for name in names if (folder / name).resolve() == Path(pairs).resolve()]
+    if own:
+        raise DataError(f"{own[0]} is what is to be split; it is not replaced.", given=str(own[0]))
     _refuse_existing([folder / name for name in names], overwrite=overwrite)
     files = [Path(pairs)]
     how: dict[str, Any] = {}

@@ -26,7 +26,8 @@ class CachedFile:
 
     Attributes:
         path: where it is.
-        kind: ``"blob"``, ``"quarantined"``, or ``"orphan"``: unfinished, and its writer is dead.
+        kind: ``"blob"``, ``"quarantined"``, ``"embeddings"``, or ``"orphan"``: unfinished, and its writer
+            is dead.
         size_bytes: how large it is.
         modified: when it was last written to, in seconds since 1970.
         sha256: of a blob.
@@ -102,7 +103,7 @@ def verify_cache(*, registry: Any = None) -> list[Verified]:
 
 
 def list_cache(*, registry: Any = None) -> list[CachedFile]:
-    """Everything that the cache of weights holds: blobs, the quarantine, and what is unfinished for good."""
+    """Everything that the cache holds: blobs, the quarantine, embeddings, and what is unfinished for good."""
     blobs = Blobs()
     users: dict[str, list[str]] = {}
     for entry in _entries(None, registry):
@@ -115,6 +116,9 @@ def list_cache(*, registry: Any = None) -> list[CachedFile]:
             found += _look(path, "blob", path.name, tuple(users.get(path.name, ())))
     for path in sorted((blobs.root / "quarantine").glob("*")):
         found += _look(path, "quarantined")
+    for path in sorted((blobs.root / "embeddings").rglob("*.emb*")):
+        if path.is_file():
+            found += _look(path, "embeddings")
     for path in blobs.orphans():
         found += _look(path, "orphan")
     return found
@@ -125,6 +129,7 @@ def prune(
     unreferenced: bool = False,
     quarantined: bool = True,
     orphans: bool = True,
+    embeddings: bool = False,
     older_than_days: float | None = None,
     dry_run: bool = False,
     registry: Any = None,
@@ -136,6 +141,7 @@ def prune(
             name them, and datasets are blobs as well; both are fetched again when they are needed.
         quarantined: files that were not what their name says.
         orphans: what writers that died left behind more than a day ago.
+        embeddings: of proteins, kept from training and prediction; they are made again when needed.
         older_than_days: of all these, only what was last written to so many days ago.
         dry_run: remove nothing.
         registry: where entries are looked up; the registry of the process by default.
@@ -149,7 +155,12 @@ def prune(
     blobs = Blobs()
     removed = []
     for file in list_cache(registry=registry):
-        wanted = {"blob": unreferenced and not file.used_by, "quarantined": quarantined, "orphan": orphans}
+        wanted = {
+            "blob": unreferenced and not file.used_by,
+            "quarantined": quarantined,
+            "embeddings": embeddings,
+            "orphan": orphans,
+        }
         if not wanted[file.kind]:
             continue
         if older_than_days is not None and time.time() - file.modified < older_than_days * _DAY_S:

@@ -140,6 +140,8 @@ def _prepare(
             given=dataset.name,
             hint="Give pairs of both labels, or trainer.monitor=val_loss",
         )
+    for note in dataset.notes:
+        say(f"  {note}")
     say("audit of the split")
     audit = audit_splits(dataset.splits, dataset.sequences, protocol=dataset.protocol)
     audit.raise_if_leaking()
