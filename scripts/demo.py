@@ -175,27 +175,30 @@ def interactome(project: Path) -> None:
 
 def training(project: Path) -> None:
     step(8, "Train a model from a recipe, and have it measured beside baselines")
-    data = "{name: guo_yeast, split: {protocol: c3, seed: 1}}"
+    data, pairs, epochs = "{name: guo_yeast, split: {protocol: c3, seed: 1}}", 256, 6
     if subprocess.run([*COMMAND, "data", "get", "guo_yeast"], capture_output=True, check=False).returncode:
         print("# The yeast data cannot be had here (no network). What follows is SYNTHETIC: it shows nothing")
         print("# but that training works.")
         synthetic(project)
         data = "{train: train.tsv, val: val.tsv, test: test.tsv, sequences: synthetic.fasta}"
+        pairs, epochs = 64, 25
     write(
         project / "recipe.yaml",
         f"""\
-        model: {{name: symmetric_mlp, params: {{hidden_dim: 32}}}}
+        model: {{name: symmetric_mlp, params: {{hidden_dim: 64, input_dropout: 0.1}}}}
         data: {data}
-        encoder: composition
-        batch: {{pairs: 256}}
-        trainer: {{max_epochs: 5}}
+        encoder: sequence_statistics
+        batch: {{pairs: {pairs}}}
+        trainer: {{max_epochs: {epochs}}}
         optimizer: {{lr: 0.003}}
         seed: 1
         """,
         show=True,
     )
     out = shell("holotype train recipe.yaml -o run")
-    expect("test" in out and (project / "run/report.html").is_file(), "there is a report")
+    expect((project / "run/report.html").is_file(), "there is a report")
+    auroc = float(out.split("test  ")[1].split("auroc ")[1].split(",")[0])
+    expect(auroc > 0.53, "the model has learnt something of proteins that it has not seen")
     out = shell("holotype predict run --fasta human.fasta --all-vs-all --top-k 1 -o best.tsv")
     expect((project / "best.tsv").is_file(), "the run folder is a model")
 
