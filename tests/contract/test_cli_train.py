@@ -42,7 +42,7 @@ def test_a_run_tells_its_stages_apart_from_its_figures(recipe: Path, tmp_path: P
     )
     assert re.search(r"^model +.*model\.safetensors$", done.stdout, re.MULTILINE)
     assert re.search(r"^validation +auroc 0\.\d{3}, average precision 0\.\d{3}$", done.stdout, re.MULTILINE)
-    again = run(recipe, "trainer.max_epochs=1", "-o", tmp_path / "run")
+    again = run(recipe, "-o", tmp_path / "run", "trainer.max_epochs=1")  # overrides may come last
     assert again.returncode == 1
     assert "Continue it with --resume" in again.stderr
     told = json.loads(

@@ -311,8 +311,9 @@ def test_a_temperature_of_logits_that_tell_nothing(folder):
     temperature = fit_temperature([3.0, -3.0, 3.0, -3.0], [0, 1, 0, 1])
     path = save(model(), folder / "useless.safetensors", temperature=temperature)
     report = predict(folder, model=path, all_vs_all=True)
-    assert report.temperature == temperature > 1e6
-    assert {row["score"] for row in read_table(folder / "out.tsv")} == {"0.5"}
+    assert report.temperature == temperature > 1e3
+    scores = [float(row["score"]) for row in read_table(folder / "out.tsv")]
+    assert all(abs(score - 0.5) < 1e-2 for score in scores)
 
 
 def test_what_is_left_of_other_sequences_is_not_gone_on_with(folder, monkeypatch):

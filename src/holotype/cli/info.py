@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def _pretrained(entry: PretrainedMetadata) -> None:
         ("dataset", entry.dataset),
         ("license", entry.license),
         ("paper", entry.paper),
-        ("metrics", "; ".join(_value(metric) for metric in entry.metrics)),
+        ("metrics", "; ".join(_metric(metric) for metric in entry.metrics)),
         ("config", _value(entry.config)),
         ("preprocessing", _value(entry.preprocessing)),
     ]
@@ -179,6 +180,14 @@ def _weight_file(file: Any) -> None:
 
 def _cut(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:199]}…"
+
+
+def _metric(metric: object) -> str:
+    """``auroc 0.69 (bernett, test)``."""
+    if not isinstance(metric, Mapping) or not {"name", "value"} <= set(metric):
+        return _value(metric)
+    rest = ", ".join(_value(value) for key, value in metric.items() if key not in ("name", "value", "source"))
+    return f"{metric['name']} {_value(metric['value'])}" + (f" ({rest})" if rest else "")
 
 
 def _value(value: object) -> str:

@@ -22,12 +22,14 @@ _EVERY_S = 0.1
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this verb."""
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or a run folder to continue")
-    parser.add_argument(
+    overrides = parser.add_argument(
         "overrides",
-        nargs="*",
+        nargs="+",
+        default=[],
         metavar="KEY=VALUE",
         help="such as trainer.max_epochs=3 optimizer.lr=0.01",
     )
+    overrides.required = False  # not nargs="*", which takes none as soon as an option stands before the first
     parser.add_argument("-o", "--output", metavar="FOLDER", help="the run folder (default: runs/NAME_seedN)")
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run, or begin it")
     parser.add_argument(
@@ -103,6 +105,7 @@ def _dry_run(recipe: Recipe, *, resume: bool, as_json: bool) -> int:
     import yaml
 
     print(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True), end="")
+    sys.stdout.flush()
     print("nothing was started: this was a dry run", file=sys.stderr)
     return 0
 

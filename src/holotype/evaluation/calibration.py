@@ -17,6 +17,7 @@ from holotype.evaluation.metrics import ECE_BINS, Floats, as_labels, as_scores, 
 
 # How far 1/T may go, in units of the logits' own size.
 _LEAST, _MOST = 1e-6, 1e3
+_FLATTEST = 1000.0  # logits that tell nothing become at most 0.001: near a half, and still in their order
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
@@ -52,8 +53,9 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
         return float(np.mean((sigmoid(z * inverse) - target) * z))
 
     low, high = np.log(_LEAST), np.log(_MOST) + np.log(max(1.0, 1 / float(np.abs(z).mean())))
+    flattest = max(1.0, _FLATTEST * size)
     if slope(float(np.exp(low))) >= 0:
-        return size / float(np.exp(low))
+        return flattest
     while high - low > 1e-10:
         middle = (low + high) / 2
         if slope(float(np.exp(middle))) < 0:
@@ -62,7 +64,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
             high = middle
     found = float(np.exp((low + high) / 2))
     # At the end of the range, what was given may still be the better.
-    return size / found if _loss(z * found, target) <= _loss(z * size, target) else 1.0
+    return min(size / found, flattest) if _loss(z * found, target) <= _loss(z * size, target) else 1.0
 
 
 def _loss(logits: Floats, target: Floats) -> float:

@@ -80,8 +80,18 @@ def draw_matrix(path: Path, matrix: Floats, rows: Sequence[str], columns: Sequen
     backend(figure)
     axes = figure.add_subplot()
     colours = _colours()
+    # Scores of few proteins lie close together: the colours span what is there, to the next tenth.
+    seen = shown[np.isfinite(shown)]
+    low = float(np.floor(seen.min(initial=1) * 10) / 10) if seen.size else 0.0
+    high = float(np.ceil(seen.max(initial=0) * 10) / 10) if seen.size else 1.0
+    high = max(high, low + 0.1)
     image = axes.imshow(
-        np.ma.masked_invalid(shown), vmin=0, vmax=1, cmap=colours, interpolation="nearest", aspect="equal"
+        np.ma.masked_invalid(shown),
+        vmin=low,
+        vmax=high,
+        cmap=colours,
+        interpolation="nearest",
+        aspect="equal",
     )
     axes.set_title(title, fontsize=9)
     if named:
@@ -95,7 +105,7 @@ def draw_matrix(path: Path, matrix: Floats, rows: Sequence[str], columns: Sequen
     if max(shown.shape) <= _MOST_NUMBERS:
         for (row, column), value in np.ndenumerate(shown):
             if np.isfinite(value):
-                ink = "white" if value > 0.6 else "black"
+                ink = "white" if value > low + 0.6 * (high - low) else "black"
                 axes.text(column, row, f"{value:.2f}"[-3:], ha="center", va="center", fontsize=5.5, color=ink)
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.02)
     bar.set_label("probability of interaction", fontsize=8)
