@@ -274,7 +274,7 @@ def why_undefined(
             reasons[name] = f"no pair reaches the threshold {threshold:g}"
         elif not (positives and negatives):
             reasons[name] = one_class
-        else:  # pragma: no cover  # there is no other way today
+        else:
             reasons[name] = "it divides by zero"
     return reasons
 

@@ -27,7 +27,7 @@ def params_of(record: Mapping[str, Any], known: Collection[str]) -> dict[str, An
         params["size"] = size[0] if size[0] == size[1] else size
     try:
         channels = signature["inputs"][0]["data_shape"][1]  # type: ignore[index]  # whatever a file holds
-        classes = signature["outputs"][0]["data_shape"][1]  # type: ignore[index]
+        classes = signature["outputs"][0]["data_shape"][1]  # type: ignore[index]  # as above
     except (TypeError, KeyError, IndexError):
         channels = classes = None
     if size is not None and "in_channels" in known and type(channels) is int and channels > 0:

@@ -383,7 +383,7 @@ def _cached(
         if there is not None and not names:
             return there.rename(keys)
         if path.exists() and is_held(path):
-            time.sleep(_POLL_S)
+            time.sleep(_POLL_S)  # another process is making them; its lock says nothing when it is done
             continue
         missing = {key: sequences[name] for key, name in names.items()}
         net, record = loaded = loaded or load(spec, source)

@@ -124,7 +124,7 @@ class Subject:
             return emb_a, emb_b, lengths_a, lengths_b
         if self.info.task == Task.PROTEIN_EMBEDDING:
             proteins = [_LETTERS[at % 26 :][: 9 - 2 * at % 9] for at in range(batch)]
-            tokens = [torch.as_tensor(net.tokenize(protein)) for protein in proteins]  # type: ignore[operator]
+            tokens = [torch.as_tensor(net.tokenize(protein)) for protein in proteins]  # type: ignore[operator]  # a method
             lengths = torch.tensor([len(protein) for protein in proteins])
             return torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True), lengths
         raise ConformanceError(

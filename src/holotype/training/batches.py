@@ -427,7 +427,7 @@ class PairBatches:
                 reader.lengths,
                 pairwise=reader.pairwise,
                 epoch=epoch,
-                **self._how,  # type: ignore[arg-type]
+                **self._how,  # type: ignore[arg-type]  # one mapping of several types
             )
             self._plan = epoch, made
         return self._plan[1]
