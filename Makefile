@@ -71,7 +71,7 @@ endef
 
 $(STAMP): pyproject.toml constraints.txt
 	$(call make-venv,$(VENV))
-	$(BIN)/python -m pip install --quiet -c constraints.txt --build-constraint constraints.txt -e '.[vision,proteins]' --group dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt --build-constraint constraints.txt -e '.[vision-training,proteins]' --group dev
 	@touch $@
 
 $(PEERS_STAMP): pyproject.toml constraints.txt

@@ -12,6 +12,7 @@ PIL = pytest.importorskip("PIL")
 from PIL import Image, ImageDraw  # noqa: E402  # after the check that Pillow is there
 from torch import nn  # noqa: E402
 
+from holotype.data.pictures import _tensorflow1_bicubic  # noqa: E402
 from holotype.errors import HolotypeError, MetadataError, MissingExtraError, ParameterError  # noqa: E402
 from holotype.prediction import (  # noqa: E402
     ClassProbability,
@@ -22,7 +23,6 @@ from holotype.prediction import (  # noqa: E402
     predict_images,
     preprocess,
 )
-from holotype.prediction.images import _tensorflow1_bicubic  # noqa: E402
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 

@@ -8,15 +8,8 @@ try:
 except ModuleNotFoundError as _error:
     raise missing_extra(_error, "prediction") or _error from _error
 
-from holotype.prediction.images import (
-    ClassProbability,
-    ImagePrediction,
-    Preprocessing,
-    open_image,
-    predict,
-    predict_images,
-    preprocess,
-)
+from holotype.data.pictures import Preprocessing, open_image, preprocess
+from holotype.prediction.images import ClassProbability, ImagePrediction, predict, predict_images
 
 __all__ = [
     "ClassProbability",

@@ -90,6 +90,7 @@ class ConvNeXt_v1(ImageClassifier):  # noqa: N801  # the name that its users kno
     """
 
     layer_scale: ClassVar[float | None] = 1e-6
+    head_parts = ("features",)
     small_parameters: ClassVar[Mapping[str, object]] = {
         **ImageClassifier.small_parameters,
         "widths": (8, 16, 24, 32),

@@ -176,6 +176,7 @@ class EfficientNet_Lite(ImageClassifier):  # noqa: N801  # the name that publish
     Source: Tan and Le 2019, table 1; differs as the top of this module says.
     """
 
+    head_parts = ("features",)
     small_parameters: ClassVar[Mapping[str, object]] = {
         **ImageClassifier.small_parameters,
         "width": 0.25,

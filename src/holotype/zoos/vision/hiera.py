@@ -125,6 +125,7 @@ class HieraDet(ImageClassifier):
     """
 
     antialias: ClassVar[bool] = False
+    head_parts = ("features",)
     small_parameters: ClassVar[Mapping[str, object]] = {
         **ImageClassifier.small_parameters,
         "depths": (1, 1, 2, 1),

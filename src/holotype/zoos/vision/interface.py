@@ -29,6 +29,7 @@ class ImageClassifier(nn.Module):
     Attributes:
         capabilities: what it promises to `holotype.testing`; a family may promise more.
         small_parameters: parameters that make a small network, for tests; a family adds its own.
+        head_parts: the modules that `forward_intermediates` does without, besides the classifier.
         num_classes: N; with 0, `forward` returns the embedding.
         in_channels: C.
         size: (height, width) that it was made for; a family says whether it takes others.
@@ -45,6 +46,7 @@ class ImageClassifier(nn.Module):
     )
     small_parameters: ClassVar[Mapping[str, object]] = {"size": 64, "num_classes": 5}
     min_size = 32
+    head_parts: ClassVar[tuple[str, ...]] = ()
     num_classes: int
     classifier: nn.Module
     stage_channels: tuple[int, ...]
@@ -144,6 +146,13 @@ class ImageClassifier(nn.Module):
         nn.init.normal_(classifier.weight, std=0.01)
         nn.init.zeros_(classifier.bias)
         self.classifier = classifier.train(self.training)
+
+    def remove_head(self) -> None:
+        """Leave what `forward_intermediates` needs; nothing else works from then on."""
+        self.reset_classifier(0)
+        for name in self.head_parts:
+            if getattr(self, name) is not None:
+                setattr(self, name, nn.Identity())
 
     def adjust_size(self, size: int | tuple[int, int]) -> None:
         """Make it for images of another size, in pixels or as (height, width).

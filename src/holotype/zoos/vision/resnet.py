@@ -110,6 +110,7 @@ class ResNet_v1(ImageClassifier):  # noqa: N801  # the name that its users know
         ParameterError: not five widths and four depths, or a number out of range.
     """
 
+    head_parts = ("pool",)
     small_parameters: ClassVar[Mapping[str, object]] = {
         **ImageClassifier.small_parameters,
         "filter_list": (8, 16, 16, 24, 32),

@@ -11,6 +11,8 @@ Legend of shapes: B images, N heads, T patches, d channels of a head.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -19,6 +21,8 @@ from torch import Tensor, nn
 Rotation = Literal["standard", "interleaved"]
 Style = Literal["standard", "axial", "centered_separate"]
 Indexing = Literal["ij", "xy"]
+Rotate = Callable[[Tensor, int], Tensor]
+"""Turns (B, N, special + T, d) queries or keys; see `RotaryEmbedding.forward`."""
 
 
 class RotaryEmbedding(nn.Module):
@@ -52,6 +56,7 @@ class RotaryEmbedding(nn.Module):
         offset: int = 0,
     ) -> None:
         super().__init__()
+        self.grid = grid
         self.head_dim = head_dim
         self.temperature = temperature
         self.trained_grid = trained_grid
@@ -85,7 +90,19 @@ class RotaryEmbedding(nn.Module):
 
     def set_grid(self, grid: tuple[int, int]) -> None:
         """Make the table anew for another number of patches."""
+        self.grid = grid
         self.table = self.angles(grid).to(self.table)
+
+    def on(self, grid: tuple[int, int], keep: Tensor | None = None) -> Rotate:
+        """What turns the patches of another grid, or only some patches: (B, K) places."""
+        table = self.table
+        if grid != self.grid:
+            table = self.angles(grid).to(table)
+        if keep is not None:
+            table = table[:, keep][:, :, None]  # (2, B, 1, K, d)
+        elif table is self.table:
+            return self
+        return partial(self.turn, table)
 
     def forward(self, x: Tensor, special: int) -> Tensor:
         """Turn queries or keys.
@@ -94,7 +111,11 @@ class RotaryEmbedding(nn.Module):
             x: (B, N, special + T, d).
             special: how many tokens before the patches have no place; they are not turned.
         """
-        sine, cosine = self.table.to(x.dtype)
+        return self.turn(self.table, x, special)
+
+    def turn(self, table: Tensor, x: Tensor, special: int) -> Tensor:
+        """As `forward`, by another table: (2, T, d), or (2, B, 1, T, d)."""
+        sine, cosine = table.to(x.dtype)
         patches = x[:, :, special:]
         if self.rotation == "interleaved":
             turned = torch.stack([-patches[..., 1::2], patches[..., ::2]], dim=-1).flatten(-2)

@@ -98,6 +98,7 @@ class ViT(ImageClassifier):
     rotary: ClassVar[bool] = False
     distilled: ClassVar[bool] = False
 
+    head_parts = ("norm", "embedding_norm", "attn_pool")
     min_size = 1
     small_parameters: ClassVar[Mapping[str, object]] = {
         **ImageClassifier.small_parameters,
@@ -154,6 +155,7 @@ class ViT(ImageClassifier):
             raise ParameterError("patch_size is at least 1 and num_reg_tokens at least 0.")
         self.patch_size = patch_size  # `check_size` looks at it
         super().__init__(in_channels=in_channels, size=size, num_features=hidden_dim)
+        self.dynamic_size = False
         self.num_reg_tokens = num_reg_tokens
         self.num_special_tokens = num_reg_tokens + int(class_token) + int(self.distilled)
         self.pos_embed_special_tokens = pos_embed_special_tokens
@@ -252,41 +254,83 @@ class ViT(ImageClassifier):
         """(h, w): rows and columns of patches."""
         return self.size[0] // self.patch_size, self.size[1] // self.patch_size
 
-    def patches(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) images → (B, h w, D)."""
+    def grid_of(self, images: Tensor) -> tuple[int, int]:
+        """(h, w) of some images: that of its `size`, unless `dynamic_size` is set.
+
+        Raises:
+            ShapeError: images that it does not take.
+        """
         self.check_images(images)
-        if tuple(images.shape[2:]) != self.size:
-            raise other_size(type(self).__name__, self.size, tuple(images.shape[2:]))
+        height, width = images.shape[2:]
+        if (height, width) != self.size:
+            if not self.dynamic_size:
+                raise other_size(type(self).__name__, self.size, (height, width))
+            self.check_size((height, width))
+        return height // self.patch_size, width // self.patch_size
+
+    def patches(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) images → (B, h w, D), before position embeddings."""
+        self.grid_of(images)
         patches: Tensor = self.conv_proj(images).flatten(2).transpose(1, 2)
         return patches
 
-    def with_special_tokens(self, x_BTD: Tensor) -> Tensor:
-        """(B, h w, D) → (B, S + h w, D), with position embeddings."""
+    def with_special_tokens(self, x_BTD: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """(B, h w, D) → (B, S + h w, D), with position embeddings; `grid` where it is not that of `size`."""
         special = [
             token for token in (self.reg_tokens, self.class_token, self.dist_token) if token is not None
         ]
-        position = self.pos_embedding
+        position: Tensor | None = self.pos_embedding
+        if position is not None and grid is not None and grid != self.grid:
+            kept = self.num_special_tokens if self.pos_embed_special_tokens else 0
+            position = resized(position, kept, self.grid, grid)
         if position is not None and not self.pos_embed_special_tokens:
             x_BTD, position = x_BTD + position, None
         if special:
             x_BTD = torch.cat([*(token.expand(x_BTD.shape[0], -1, -1) for token in special), x_BTD], dim=1)
         return x_BTD if position is None else x_BTD + position
 
-    def after_blocks(self, images: Tensor, wanted: Sequence[int]) -> dict[int, Tensor]:
-        """(B, C, H, W) images → (B, S + h w, D) tokens after some blocks; no further block is computed."""
-        found: dict[int, Tensor] = {}
-        x_BTD = self.with_special_tokens(self.patches(images))
+    def encode(
+        self,
+        patches_BTD: Tensor,
+        wanted: Sequence[int] = (-1,),
+        *,
+        grid: tuple[int, int] | None = None,
+        keep: Tensor | None = None,
+    ) -> list[Tensor]:
+        """Patches through the blocks, before the last norm; no block after the last wanted one is computed.
+
+        Args:
+            patches_BTD: (B, h w, D) of `patches`; some may be replaced, for masked image modelling.
+            wanted: after which blocks.
+            grid: (h, w) where it is not that of `size`.
+            keep: (B, K) places of the patches that are seen; None for all.
+
+        Returns:
+            For each wanted block (B, S + h w, D), or (B, S + K, D).
+        """
+        special = self.num_special_tokens
+        wanted = self.stages(wanted)
+        x_BTD = self.with_special_tokens(patches_BTD, grid)
+        turn = None if self.rope is None else self.rope.on(grid or self.grid, keep)
+        if keep is not None:
+            seen = x_BTD[:, special:].gather(1, keep[..., None].expand(-1, -1, x_BTD.shape[2]))
+            x_BTD = torch.cat([x_BTD[:, :special], seen], dim=1)
         if self.encoder.pre_block is not None:
             x_BTD = self.encoder.pre_block(x_BTD)
+        found: dict[int, Tensor] = {}
         for i, block in enumerate(self.encoder.block[: max(wanted, default=-1) + 1]):
-            x_BTD = self.run(block, x_BTD, self.rope, self.num_special_tokens)
+            x_BTD = self.run(block, x_BTD, turn, special)
             if i in wanted:
                 found[i] = x_BTD
-        return found
+        return [found[i] for i in wanted]
 
-    def tokens(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) images → (B, S + h w, D) tokens after the last block and norm."""
-        (last,) = self.after_blocks(images, [len(self.encoder.block) - 1]).values()
+    def tokens(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) images → (B, S + h w, D) tokens after the last block and norm.
+
+        With `keep`, (B, K) places of patches, only those are looked at: (B, S + K, D).
+        """
+        grid = self.grid_of(images)
+        (last,) = self.encode(self.patches(images), grid=grid, keep=keep)
         out: Tensor = self.norm(last)
         return out
 
@@ -295,13 +339,12 @@ class ViT(ImageClassifier):
 
         Every block is a stage.
         """
-        wanted = self.stages(indices)
-        found = self.after_blocks(images, wanted)
-        return [self._as_map(found[i]) for i in wanted]
+        grid, wanted = self.grid_of(images), self.stages(indices)
+        return [self._as_map(x, grid) for x in self.encode(self.patches(images), wanted, grid=grid)]
 
     def forward_features(self, images: Tensor) -> Tensor:
         """(B, C, H, W) images → (B, D, h, w), the patches after the last norm."""
-        return self._as_map(self.tokens(images))
+        return self._as_map(self.tokens(images), self.grid_of(images))
 
     def embedding(self, images: Tensor) -> Tensor:
         """(B, C, H, W) images → (B, D): class token, mean of the patches, or attention pool."""
@@ -363,9 +406,13 @@ class ViT(ImageClassifier):
         if self.rope is not None:
             self.rope.set_grid(self.grid)
 
-    def _as_map(self, x_BTD: Tensor) -> Tensor:
+    def _as_map(self, x_BTD: Tensor, grid: tuple[int, int]) -> Tensor:
         x_BDT = x_BTD[:, self.num_special_tokens :].transpose(1, 2)
-        return x_BDT.reshape(*x_BDT.shape[:2], *self.grid)
+        return x_BDT.reshape(*x_BDT.shape[:2], *grid)
+
+    def set_dynamic_size(self, enable: bool = True) -> None:
+        """Take images of every multiple of the patch size; positions are interpolated each time."""
+        self.dynamic_size = enable
 
     def _check(self, **counts: int) -> None:
         problems = [f"{name} is at least 1, got {value}" for name, value in counts.items() if value < 1]

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from holotype.zoos.vision.interface import DropPath
-from holotype.zoos.vision.rope import RotaryEmbedding
+from holotype.zoos.vision.rope import Rotate
 
 Norm = Callable[[int], nn.Module]
 """Makes a norm of a width."""
@@ -58,7 +58,7 @@ class Attention(nn.Module):
         self.norm = norm(dim) if norm else nn.Identity()
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x_BTD: Tensor, rope: RotaryEmbedding | None = None, special: int = 0) -> Tensor:
+    def forward(self, x_BTD: Tensor, rope: Rotate | None = None, special: int = 0) -> Tensor:
         """(B, T, D) → (B, T, D); with `rope`, patches after the `special` first tokens are turned."""
         batch, tokens, dim = x_BTD.shape
         qkv = self.qkv(x_BTD).reshape(batch, tokens, 3, self.heads, dim // self.heads)
@@ -143,7 +143,7 @@ class Block(nn.Module):
         self.layer_scale_2 = LayerScale(dim, layer_scale) if layer_scale is not None else nn.Identity()
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x_BTD: Tensor, rope: RotaryEmbedding | None = None, special: int = 0) -> Tensor:
+    def forward(self, x_BTD: Tensor, rope: Rotate | None = None, special: int = 0) -> Tensor:
         """(B, T, D) → (B, T, D)."""
         x_BTD = x_BTD + self.drop_path(self.layer_scale_1(self.attn(self.norm1(x_BTD), rope, special)))
         out: Tensor = x_BTD + self.drop_path(self.layer_scale_2(self.mlp(self.norm2(x_BTD))))
