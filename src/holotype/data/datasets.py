@@ -29,7 +29,6 @@ that file::
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -48,6 +47,7 @@ from holotype.errors import (
     UnknownDatasetError,
     UnknownZooError,
 )
+from holotype.files import sha256_of
 from holotype.names import is_name, natural_key, nearest, split_qualified
 
 if TYPE_CHECKING:
@@ -717,8 +717,7 @@ def _read(
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         there = [str(one) for one in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(

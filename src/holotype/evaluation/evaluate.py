@@ -32,6 +32,7 @@ from holotype.evaluation.metrics import (
     resample,
     why_undefined,
 )
+from holotype.files import sha256_of
 
 if TYPE_CHECKING:
     from holotype.data.datasets import Dataset
@@ -493,7 +494,7 @@ def evaluate_file(
         title=Path(path).name,
         about={
             "predictions": Path(path).name,  # a report is given to others: no folders of ours
-            "predictions_sha256": _sha256(path),
+            "predictions_sha256": sha256_of(path),
             "training pairs": None if known is None else f"{len(known):,}",
             "calibrated on": None if validation is None else Path(validation).name,
         },
@@ -758,10 +759,3 @@ def _also_trained(train: PairTable, test: PairTable) -> list[str]:
     if not shared:
         return []
     return [f"{shared:,} of {len(test):,} test pairs are training pairs: these figures are not of a test."]
-
-
-def _sha256(path: str | Path) -> str:
-    import hashlib
-
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

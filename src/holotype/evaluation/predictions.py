@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import os
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from holotype.errors import DataError
 from holotype.evaluation.metrics import Floats, are_probabilities
+from holotype.files import replacing
 
 if TYPE_CHECKING:
     from holotype.data.pairs import PairTable
@@ -271,12 +271,7 @@ def write_predictions(
     if {len(column) for column in columns} != {len(pairs)}:
         raise DataError(f"{len(pairs):,} pairs, and columns of {[len(column) for column in columns]}.")
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="\n") as file:
-            file.write("\t".join(header) + "\n")
-            file.writelines("\t".join(map(str, row)) + "\n" for row in zip(*columns, strict=True))
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(("\t".join(header) + "\n").encode())
+        file.writelines(("\t".join(map(str, row)) + "\n").encode() for row in zip(*columns, strict=True))
     return path

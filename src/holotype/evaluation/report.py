@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -14,6 +13,7 @@ from holotype.errors import DataError
 from holotype.evaluation.baselines import BASELINES
 from holotype.evaluation.evaluate import Evaluation, Subset, Value
 from holotype.evaluation.metrics import ECE_BINS, METRICS
+from holotype.files import replace_file
 
 HTML, JSON, FIGURES = "report.html", "evaluation.json", "figures"
 
@@ -56,7 +56,7 @@ def write_report(evaluation: Evaluation, folder: str | Path, *, overwrite: bool 
     try:
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         for path, content in files.items():
-            _replace(path, content)
+            replace_file(path, content)
     except OSError as error:
         raise DataError(
             f"{folder} cannot be written to: {error.strerror or error}.", given=str(folder)
@@ -84,15 +84,6 @@ def check_folder(folder: Path, *names: str, overwrite: bool = False) -> None:
             given=str(folder),
             hint="Name another folder with -o, or add --overwrite (in Python: overwrite=True).",
         )
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def as_html(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> str:

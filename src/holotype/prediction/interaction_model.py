@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holotype.errors import DataError, MetadataError, UnknownPretrainedError
+from holotype.files import sha256_of
 from holotype.frozen import thaw
 from holotype.tasks import Task
 
@@ -131,12 +131,6 @@ def weights_of(model: str | Path) -> Path | None:
     if named_like_a_file or isinstance(model, Path):
         raise DataError(f"{path}: there is no such file.", given=str(path))
     return None
-
-
-def sha256_of(path: Path) -> str:
-    """The hash of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _encoders(value: object, model: object) -> tuple[Mapping[str, Any], ...]:

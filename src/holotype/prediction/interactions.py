@@ -24,6 +24,7 @@ import numpy as np
 
 from holotype.data.embeddings import check_same_features
 from holotype.errors import DataError, ParameterError
+from holotype.files import replace_file
 from holotype.names import nearest
 from holotype.prediction.engine import Engine, LocalEngine, Progress, stage_of
 from holotype.prediction.interaction_model import (
@@ -42,7 +43,7 @@ from holotype.prediction.interactome import (
     probabilities,
 )
 from holotype.prediction.pairs import ProteinEmbeddings, check_embeddings
-from holotype.prediction.partial import Partial, check_output, write_atomically
+from holotype.prediction.partial import Partial, check_output
 from holotype.prediction.picture import check_picture, check_size, draw_matrix
 from holotype.prediction.table import check_ending, write_table
 
@@ -283,7 +284,7 @@ def predict_interactions(
             engine=engine,
         )
         text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n"
-        write_atomically(report_path(output), text.encode())
+        replace_file(report_path(output), text.encode())
         new.replace(output)
         partial.remove()
     return report

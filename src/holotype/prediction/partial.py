@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from holotype.errors import DataError, HolotypeError, StoreError
+from holotype.files import replace_file
 from holotype.prediction.interactome import Scores
 from holotype.prediction.pairs import Integers
 from holotype.store.locks import try_lock
@@ -120,7 +121,7 @@ class Partial:
 
     def _write_record(self) -> None:
         record = {"asked": self._asked, "blocks": self.blocks, "bytes": self._bytes}
-        write_atomically(self._record, json.dumps(record).encode())
+        replace_file(self._record, json.dumps(record).encode())
         self._last = time.monotonic()
 
     def append(self, scores: Scores) -> None:
@@ -144,7 +145,7 @@ class Partial:
         self.blocks += 1
         if time.monotonic() - self._last >= _EVERY_S:
             head = np.array([self.blocks, *keys.shape], "<i8")
-            write_atomically(self._best, head.tobytes() + np.ascontiguousarray(keys, "<i8").tobytes())
+            replace_file(self._best, head.tobytes() + np.ascontiguousarray(keys, "<i8").tobytes())
             self._last = time.monotonic()
 
     def best(self, shape: tuple[int, ...]) -> Integers | None:
@@ -196,13 +197,3 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         )
     if not os.access(output.parent, os.W_OK):
         raise DataError(f"{output}: the folder {output.parent} may not be written to.", given=str(output))
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file as a whole, or not at all."""
-    new = path.with_name(f"{path.name}.new")
-    with new.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from holotype.errors import DataError, MissingExtraError
+from holotype.files import replacing
 from holotype.prediction.pairs import Floats, Integers
 
 MOST = 1000
@@ -109,9 +110,9 @@ def draw_matrix(path: Path, matrix: Floats, rows: Sequence[str], columns: Sequen
                 axes.text(column, row, f"{value:.2f}"[-3:], ha="center", va="center", fontsize=5.5, color=ink)
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.02)
     bar.set_label("probability of interaction", fontsize=8)
-    new = path.with_name(f"{path.stem}.new{path.suffix}")
-    figure.savefig(new, dpi=160)
-    return new.replace(path)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=160, format=path.suffix.removeprefix(".") or "png")
+    return path
 
 
 def clustered(matrix: Floats) -> Integers:
