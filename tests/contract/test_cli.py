@@ -318,8 +318,9 @@ def test_check_tells_every_problem_at_once_without_torch(tmp_path: Path) -> None
 
 
 def test_create_builds_from_words_and_from_a_file(tmp_path: Path) -> None:
-    done = run("create", "v1", "hidden_dim=64", "--json")
-    assert json.loads(done.stdout)["params"] == 72193
+    words = ("v1", "hidden_dim=64")
+    for given in ((*words, "--json"), ("--json", *words), ("v1", "--json", "hidden_dim=64")):
+        assert json.loads(run("create", *given).stdout)["params"] == 72193
     config = tmp_path / "config.yaml"
     config.write_text("model: {name: v1, params: {hidden_dim: 64}}\n")
     assert json.loads(run("create", "--config", str(config), "--json").stdout)["params"] == 72193

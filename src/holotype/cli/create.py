@@ -12,8 +12,17 @@ from holotype.registries import default_registry as registry
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this verb."""
-    parser.add_argument("name", nargs="?", help="an architecture")
-    parser.add_argument("params", nargs="*", metavar="KEY=VALUE", help="parameters, such as hidden_dim=128")
+    parser.usage = "holotype create [-h] [-c FILE] [--json] [NAME] [KEY=VALUE ...]"
+    # Not nargs="?" and "*", which take nothing as soon as an option stands before the first.
+    parser.add_argument("name", metavar="NAME", help="an architecture").required = False
+    params = parser.add_argument(
+        "params",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="parameters, such as hidden_dim=128",
+    )
+    params.required = False
     parser.add_argument("-c", "--config", metavar="FILE", help="take name and parameters from this YAML file")
     parser.add_argument("--json", action="store_true", help="as JSON")
 
