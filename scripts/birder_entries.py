@@ -4,7 +4,8 @@
 
 The facts are names, addresses, sizes and hashes, gathered from the Birder package. An entry is written for
 each checkpoint whose architecture this zoo has, and for which the facts have an address. How many classes a
-file tells apart they do not say: the file itself does, when it is loaded.
+file tells apart they do not say: the file itself does, when it is loaded. So `params` counts the network
+without its last layer.
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ from holotype.zoos.vision import registry
 
 TABLE = Path(__file__).parents[1] / "src" / "holotype" / "zoos" / "vision" / "pretrained.toml"
 START = "# The entries below are written by scripts/birder_entries.py, from facts of the Birder package.\n"
+REST = "# `params` is without the last layer: how many classes there are, a file itself tells.\n"
 
 # What the words of a tag mean, in the order in which they are looked for.
 TAGS = {
-    "intermediate-eu-common": "trained on a larger set of birds, then on those common in Europe",
-    "intermediate-il-common": "trained on a larger set of birds, then on those common in Israel",
-    "intermediate-arabian-peninsula": "trained on a larger set of birds, then on Arabian ones",
+    "intermediate": "trained in an intermediate step",  # the facts do not say on which pictures
     "eu-common": "trained on birds common in Europe",
     "il-common": "trained on birds common in Israel",
     "il-all": "trained on birds of Israel",
@@ -59,7 +59,7 @@ TAGS = {
     "sscd": "for finding copies (SSCD)",
 }
 # The publisher's method comes first in a description, whatever comes first in the tag.
-LATER = ("trained on", "on ")
+LATER = ("trained", "on ")
 
 
 def description(network: str, tag: str, epoch: int | None, side: int) -> str:
@@ -74,7 +74,9 @@ def description(network: str, tag: str, epoch: int | None, side: int) -> str:
         said.append(f"{epoch} epochs")
     if rest.strip("-"):
         said.append(rest.strip("-"))
-    return f"{network}: {', '.join(said)}; {side} pixels"
+    what = registry.get_model_info(network).description
+    text = f"{', '.join(said)}; {side} pixels; {what[0].lower()}{what[1:]}"
+    return text[0].upper() + text[1:]
 
 
 def complete_config(network: str, side: int) -> dict[str, object]:
@@ -97,13 +99,15 @@ def entries(facts: dict[str, dict]) -> dict[str, dict]:
         if height != width:
             raise ValueError(f"{name} is not square")
         address = re.fullmatch(r"https://huggingface\.co/([^/]+/[^/]+)/resolve/([^/]+)/?", fact["url"])
+        config = complete_config(net["network"], height)
         rows[name] = {
             **net,
             "task": fact["task"],
             "description": description(net["network"], net["tag"], net.get("epoch"), height),
             "url": f"hf://{address[1]}@{address[2]}" if address else fact["url"],
             "resolution": [height, width],
-            "config": complete_config(net["network"], height),
+            "params": registry.count_parameters(net["network"], num_classes=0, **config),
+            "config": config,
             "formats": fact["formats"],
         }
     return rows
@@ -133,7 +137,7 @@ def main() -> None:
     facts = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     by_hand = TABLE.read_text(encoding="utf-8").partition(START)[0].rstrip()
     rows = entries(facts)
-    TABLE.write_text(f"{by_hand}\n\n{START}\n{text(rows)}", encoding="utf-8")
+    TABLE.write_text(f"{by_hand}\n\n{START}{REST}\n{text(rows)}", encoding="utf-8")
     print(f"{len(rows)} entries")
 
 

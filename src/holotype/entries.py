@@ -152,6 +152,7 @@ class Entry:
 
         detail = {key: value for key, value in self.detail.items() if key != "grammar"}
         detail |= {"kind": "config", "config": encode_value(config)}
+        detail["description"] = _grammar(self).described(name, detail.get("description", ""))
         made = Entry("config", name, self.zoo, self.task, self.module, self.line, detail)
         made.from_session, made.problem = False, self.problem
         return made

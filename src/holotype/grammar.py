@@ -20,6 +20,12 @@
     [vit.exactly]
     vit_b16_c1 = { norm_layer_eps = 1e-5 }     what one name means beyond its parts
 
+    [vit.apart]                                parts of which a name has one at most, and why
+    "both are activations" = ["quick_gelu", "swiglu"]
+
+    [vit.words]
+    "reg{num_reg_tokens}" = "registers: {num_reg_tokens}"   what a part is called in descriptions, if not so
+
 A family that says ``like = "vit"`` has all tables of that one, and its own rows besides.
 
 In a form, ``{word}`` is one part out of the table of that name, ``[…]`` may be left out, and ``[…]...`` may
@@ -42,7 +48,7 @@ from typing import Any, NamedTuple
 from holotype.errors import MetadataError
 from holotype.names import MAX_LENGTH, is_name, nearest
 
-KEYS = frozenset({"form", "listed", "exactly", "config"})
+KEYS = frozenset({"form", "listed", "exactly", "config", "words", "apart"})
 """The keys of a family that are no metadata; the tables of its parts come besides."""
 
 _PIECE = re.compile(r"\{(\w+)\}|(\[)|(\]\.\.\.)|(\])|([a-z0-9._-]+)")
@@ -100,6 +106,8 @@ class Grammar:
             )
         self.form = form
         self.base = _parameters(row.get("config", {}), f"{family}.config")
+        self.words = None if row.get("words") is None else _table(row["words"], f"{family}.words")
+        self.apart = _groups(row.get("apart", {}), f"{family}.apart")
         self.exactly = _rows(row.get("exactly", {}), f"{family}.exactly")
         words = dict.fromkeys(_HOLE.findall(form))
         self.tables = {word: _rows(row.get(word), f"{family}.{word}") for word in words}
@@ -142,6 +150,19 @@ class Grammar:
             config.update(part.sets)
         return {**config, **self.exactly.get(name, {})}
 
+    def described(self, name: str, family: str) -> str:
+        """What a name is in words, after what its family is."""
+        if self.words is None:
+            return family
+        said = [self._in_words(part, self.words) for part in self.parts(name) or ()]
+        return ", ".join([family, *filter(None, said)])
+
+    def _in_words(self, part: Part, table: Mapping[str, Any]) -> str:
+        words = table.get(part.row, part.text.replace("_", " "))
+        if not isinstance(words, str):
+            raise MetadataError(f"{self.family}.words: {part.row!r} is text, got {words!r}.", given=words)
+        return _HOLE.sub(lambda hole: str(part.sets.get(hole[1], part.text)), words)
+
     def parts(self, name: str) -> list[Part] | None:
         """The parts of a name from left to right; None if it does not fit the form."""
         if len(name) > MAX_LENGTH or not name.startswith(self.prefix):
@@ -172,11 +193,11 @@ class Grammar:
 
     def explain(self, name: str) -> str | None:
         """Why a name that begins like one of this family is none; None if it begins otherwise, or is one."""
-        if not self.prefix or not name.startswith(self.prefix):
-            return None
         parts = self.parts(name)
         if parts is not None:
             return self._contradiction(name, parts)
+        if not self.prefix or not name.startswith(self.prefix):
+            return None
         pieces = name.split("_")
         for count in range(len(pieces) - 1, 0, -1):
             parts = self.parts("_".join(pieces[:count]))
@@ -203,9 +224,15 @@ class Grammar:
                 other = by_parameter.setdefault(parameter, part)
                 if other is not part:
                     return f"{other.text!r} and {part.text!r} contradict each other: both set {parameter}."
+        for why, rows in self.apart.items():
+            together = [part.text for part in parts if part.row in rows]
+            if len(together) > 1:
+                return f"{together[0]!r} and {together[1]!r} do not go together: {why}."
         named = [part for part in parts if _VARIANT in _HOLE.findall(part.row)]
         if named and name not in self.exactly and name not in self.listed:
-            return f"Nobody has said what the variant {named[0].text!r} of it is."
+            known = [other for other in self.listed if other.endswith(f"_{named[0].text}")]
+            there = f" Such variants are those that are listed: {', '.join(known)}." if known else ""
+            return f"Nobody has said what the variant {named[0].text!r} of it is.{there}"
         return None
 
     def _after(self, parts: list[Part], rest: str, piece: str) -> str:
@@ -368,6 +395,14 @@ def _rows(value: Any, what: str) -> dict[str, dict[str, Any]]:
             raise MetadataError(f"{what}: {part[:40]!r} cannot be a part of a name.", given=part)
         rows[part] = _parameters(sets, f"{what}.{part}")
     return rows
+
+
+def _groups(value: Any, what: str) -> dict[str, list[str]]:
+    groups = dict(_table(value, what))
+    for why, rows in groups.items():
+        if not isinstance(rows, (list, tuple)) or not all(isinstance(row, str) for row in rows):
+            raise MetadataError(f"{what}: {why!r} is a list of parts, got {rows!r}.", given=rows)
+    return groups
 
 
 def _table(value: Any, what: str) -> Mapping[str, Any]:

@@ -391,8 +391,10 @@ class Linker:
         }
 
     def _table(self, source: Source, entries: list[dict[str, Any]], problems: list[list[Any]]) -> None:
-        """The rows of a `sizes.toml` (registered configs) or a `pretrained.toml` (pretrained entries)."""
+        """The rows of a `sizes.toml` (registered configs), a `pretrained.toml` or a `grammar.toml`."""
         package = source.module.rpartition(":")[0]
+        if source.path.endswith("counts.toml"):
+            return  # `_grammars` reads it
         if source.path.endswith("grammar.toml"):
             self._grammars(source, package, entries, problems)
             return
@@ -431,6 +433,7 @@ class Linker:
         except HolotypeError as error:
             problems.append([None, str(error), []])
             return
+        counts = self._counts(package)
         for family, row in rows.items():
             base = {"module": source.module, "path": source.path, "line": source.facts["lines"].get(family)}
             try:
@@ -444,11 +447,20 @@ class Linker:
                     if config is None:
                         raise HolotypeError(f"{name!r} does not fit {grammar.form!r}.", given=name)
                     check_name(name, "model name")
-                    entries.append(self._config(home, cls, name, config, facts, base))
+                    told = {**facts, "description": grammar.described(name, facts.get("description", ""))}
+                    if name in counts:
+                        told["params"] = counts[name]
+                    entries.append(self._config(home, cls, name, config, told, base))
                 made = {**self._config(home, cls, family, {}, facts, base), "kind": "grammar"}
                 entries.append({**made, "grammar": encode_value(row)})
             except HolotypeError as error:
                 problems.append([base["line"], str(error), [family]])
+
+    def _counts(self, package: str) -> Mapping[str, Any]:
+        """The numbers of parameters that lie beside a `grammar.toml`: a name and a number a line."""
+        counts = self._source(f"{package}:counts.toml")
+        found: dict[str, Any] = {} if counts is None else counts.facts.get("table", {})
+        return found
 
     def _value(self, source: Source, value: Any) -> Any:
         """Decode a literal; the one name that counts as a literal is a member of `Task`."""

@@ -306,7 +306,8 @@ class PretrainedMetadata(_Record):
         dataset: what it was trained on.
         paper: where it is described.
         metrics: published figures.
-        backbone: for a detector, the architecture it stands on.
+        backbone: for a detector, the architecture it stands on; may be given as ``{network, tag}``, whose
+            other keys then are ``backbone_tag`` and so on.
         metadata: every other key registered.
     """
 
@@ -374,6 +375,10 @@ class PretrainedMetadata(_Record):
                 if key in given and given[key] != rest_of_net[key]:
                     problems.append(f"{key}: {given[key]!r} and, in net, {rest_of_net[key]!r}")
                 given[key] = rest_of_net.pop(key)
+        if isinstance(given.get("backbone"), Mapping) and "network" in given["backbone"]:
+            # As Birder's manifest has it: a network, and the tag of the weights that it started from.
+            given.update((f"backbone_{key}", value) for key, value in given["backbone"].items())
+            given["backbone"] = given.pop("backbone_network")
         values: dict[str, Any] = {}
 
         def take(key: str, kinds: tuple[type, ...], expected: str) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     # kind, name, sort key, task, network, module, line, via, needs, and detail: JSON, read when it is needed
     Row = tuple[str, str, str, str | None, str | None, str, int | None, str | None, str, str]
 
-SCHEMA = 8  # raise it whenever `scan` or `link` write anything else: an older cache is then begun anew
+SCHEMA = 9  # raise it whenever `scan` or `link` write anything else: an older cache is then begun anew
 CREATE = """
 CREATE TABLE zoos (key TEXT PRIMARY KEY, generation INTEGER, stamp TEXT, modules TEXT, outside TEXT);
 CREATE TABLE files (zoo TEXT, module TEXT, path TEXT, stat TEXT, digest TEXT, facts TEXT, deps TEXT,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from holotype.link import Source
 
 ENVIRONMENT = "*environment*"  # stands among a zoo's outside modules if a trial import failed
-TABLES = ("sizes.toml", "pretrained.toml", "grammar.toml")
+TABLES = ("sizes.toml", "pretrained.toml", "grammar.toml", "counts.toml")
 
 
 class File:

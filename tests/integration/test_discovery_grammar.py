@@ -136,6 +136,25 @@ def test_an_alias_of_an_unlisted_name(look):
     assert registry.create_model("mine").depth == 7
 
 
+def test_parameters_counted_beforehand(look, here):
+    registry = look()
+    assert registry.get_model_info("tower_b2").params is None
+    registry = look(**{"src/model/counts.toml": "tower_b2 = 1_234\ntower_s2 = 12\n"})
+    assert registry.get_model_info("tower_b2").params == 1234
+    assert registry.list_models(where="params<100") == ["tower_s2"]
+    assert not told(registry) and registry.get_model_info("tower_b7").params is None
+    registry = look(**{"src/model/counts.toml": "tower_b2 = 'many'\n"})
+    assert "params is a whole number" in told(registry) and registry.exists("good")
+    registry = look(**{"src/model/counts.toml": "tower_b2 ="})
+    assert "counts.toml" in told(registry) and registry.exists("tower_b2")
+
+
+def test_descriptions_out_of_parts(look):
+    registry = look(GRAMMAR + '[tower.words]\nb = "big"\n"{depth}" = "{depth} floors"\n')
+    assert registry.get_model_info("tower_b2").description == "A tower, big, 2 floors"
+    assert registry.get_model_info("tower_s9_norm").description == "A tower, s, 9 floors, norm"
+
+
 FORM = 'form = "tower_{size}"\n'
 
 

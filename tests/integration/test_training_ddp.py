@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import holotype
 from holotype.errors import TrainingError
@@ -138,3 +139,27 @@ def test_what_torchrun_or_slurm_started_is_taken_as_it_is(environment: dict[str,
 def test_several_devices_of_a_recipe_mean_ddp() -> None:
     assert _world(TrainerPart(devices=2), {}) == (2, 1, "ddp")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_two_processes_agree_with_one_on_images(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 8), ("val", 3)):
+        for label in (0, 1):
+            (tmp_path / part / str(label)).mkdir(parents=True)
+            for at in range(count):
+                pixels = rng.integers(0, 120, (32, 32, 3)) + 120 * label
+                Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / part / str(label) / f"{at}.png")
+    sizes = {"size": 32, "num_layers": 1, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 16}
+    recipe = {
+        "model": {"name": "vit_t16", "params": sizes},
+        "data": {part: str(tmp_path / part) for part in ("train", "val")},
+        "augmentation": "none",  # each process draws its own
+        "batch": {"images": 5, "portion": 3},
+        "optimizer": {"eps": 1e-3},
+        "trainer": {"max_epochs": 2, "accelerator": "cpu", "tensorboard": False},
+    }
+    path = write_recipe(tmp_path, recipe)
+    done = on_two(tmp_path / "two", path)
+    assert done.returncode == 0, done.stderr
+    train(path, output=tmp_path / "one")
+    np.testing.assert_allclose(rows(tmp_path / "two"), rows(tmp_path / "one"), rtol=1e-5, atol=1e-5)

@@ -298,7 +298,7 @@ def test_files_saved_by_birder(name, format, classes, tmp_path, monkeypatch):
     assert again(images).shape == (2, 3)
 
 
-def save_by_birder(net, folder, stem, format, size, classes, monkeypatch):
+def save_by_birder(net, folder, stem, format, size, classes, monkeypatch, **more):
     """A file that Birder's own functions wrote, and what it was told."""
     from birder.common import fs_ops
     from birder.conf import settings
@@ -312,15 +312,53 @@ def save_by_birder(net, folder, stem, format, size, classes, monkeypatch):
     if format == "safetensors":
         path = folder / f"{stem}.safetensors"
         fs_ops.save_st(
-            net, str(path), "image_classification", told["class_to_idx"], told["signature"], told["rgb_stats"]
+            net,
+            str(path),
+            "image_classification",
+            told["class_to_idx"],
+            told["signature"],
+            told["rgb_stats"],
+            **more,
         )
         return path, told
     monkeypatch.setattr(settings, "MODELS_DIR", folder)
     fs_ops.checkpoint_model(
-        stem, 1, net, told["signature"], told["class_to_idx"], told["rgb_stats"], None, None, None, None
+        stem,
+        1,
+        net,
+        told["signature"],
+        told["class_to_idx"],
+        told["rgb_stats"],
+        None,
+        None,
+        None,
+        None,
+        **more,
     )
     (path,) = folder.glob("*.pt")
     return path, told
+
+
+@pytest.mark.parametrize("format", ["pt", "safetensors"])
+def test_a_config_in_birders_own_words(format, tmp_path, monkeypatch):
+    """Its `in_channels` is a list, the widths of the stages; ours is a number, the channels of an image."""
+    torch.manual_seed(0)
+    cls, config = small("convnext_v2_atto")
+    config = {**config, "size": (64, 64)}
+    said = {key: in_their_words(cls, config)[key] for key in ("in_channels", "num_layers")}
+    theirs = birder_net(cls, config, 5)
+    path, told = save_by_birder(
+        theirs, tmp_path, "convnext_v2_atto_0", format, (64, 64), 5, monkeypatch, external_config=said
+    )
+    with pytest.warns(UserWarning, match="does not record"):
+        net, info = load_checkpoint(path, architecture="convnext_v2_atto", inference=True)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        assert near(net(images), theirs(images))
+    assert net.in_channels == 3 and net.stage_channels == tuple(said["in_channels"])
+    assert dict(info.class_to_idx) == told["class_to_idx"]
+    with pytest.raises(holotype.errors.MismatchError, match="depths"):
+        load_checkpoint(path, architecture="convnext_v2_atto", config={"depths": [1, 1, 1, 1]})
 
 
 def test_vit_against_timm():

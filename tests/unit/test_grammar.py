@@ -97,6 +97,29 @@ def test_almost_names(net, name):
     assert net.config(name) is None and net.explain(name)
 
 
+def test_parts_that_do_not_go_together():
+    net = Grammar("net", {**ROW, "apart": {"a scale is enough": ["ls", "moe_{experts}e_{slots}s"]}})
+    assert net.config("net_s16_ls") and net.config("net_s16_moe_2e_2s")
+    for name, pair in [
+        ("net_s16_ls_moe_2e_2s", "'ls' and 'moe_2e_2s'"),
+        ("net_s16_moe_2e_2s_nf_ls", "'moe_2e_2s' and 'ls'"),
+    ]:
+        assert net.config(name) is None
+        assert net.explain(name) == f"{pair} do not go together: a scale is enough."
+    with pytest.raises(MetadataError, match="a list of parts"):
+        Grammar("net", {**ROW, "apart": {"why": "ls"}})
+
+
+def test_a_name_in_words():
+    words = {"s": "small", "reg{registers}": "registers: {registers}", "{patch}": "", "c{_}": "variant {_}"}
+    net = Grammar("net", {**ROW, "words": words})
+    assert net.described("net_reg4_s16", "Net") == "Net, registers: 4, small"
+    assert net.described("net_b16_nf_glu_ap_c2", "Net") == "Net, b, nf glu, ap, variant c2"
+    assert Grammar("net", ROW).described("net_s16", "Net") == "Net"
+    with pytest.raises(MetadataError, match="text"):
+        Grammar("net", {**ROW, "words": {"s": 1}}).described("net_s16", "Net")
+
+
 def test_listed_names():
     assert Grammar("net", ROW).listed == ("net_s16", "net_b16", "net_b16_c1")
     assert list(expand("a{b,c}_{1,2}x")) == ["ab_1x", "ab_2x", "ac_1x", "ac_2x"]

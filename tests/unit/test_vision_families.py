@@ -5,9 +5,11 @@ import math
 import pytest
 import torch
 
-from holotype.errors import ParameterError, ShapeError
+from holotype import load_checkpoint
+from holotype.errors import MismatchError, ParameterError, ShapeError
 from holotype.zoos import vision
 from holotype.zoos.vision import registry
+from holotype.zoos.vision.convnext import GlobalResponseNorm
 from holotype.zoos.vision.interface import ImageClassifier, drop_path_rates
 from holotype.zoos.vision.vit import resized_filters
 
@@ -152,6 +154,7 @@ def test_wrong_parameters(name, params):
         ("vit_t16", {"drop_path_rate": 1.0}, "drop_path_rate"),
         ("vit_t16", {"abs_pos_embed": False}, "RoPE_ViT"),
         ("vit_t16", {"stem_type": "hmlp", "patch_size": 4, "size": 64}, "hierarchical stem"),
+        ("vit_t16_swiglu", {"act_layer_type": "quick_gelu"}, "activation of its own"),
         ("rope_vit_t16", {"hidden_dim": 12, "num_heads": 2}, "rotary positions need"),
         ("deit_t16", {"class_token": False}, "class token"),
         ("convnext_v1_atto", {"widths": (8, 16, 24), "depths": (1, 1, 1)}, "widths|four"),
@@ -237,6 +240,53 @@ def test_rotary_positions_do_not_depend_on_where_the_grid_begins():
     grid = score.view(4, 4, 4, 4)
     torch.testing.assert_close(grid[0, 0, 1, 1], grid[2, 2, 3, 3])
     torch.testing.assert_close(grid[1, 0, 0, 2], grid[3, 1, 2, 3])
+
+
+def test_a_recorded_config_in_the_words_of_its_writer(tmp_path):
+    """Birder calls the widths of a ConvNeXt's stages `in_channels`, which is a number of ours."""
+    net = small("convnext_v2_atto")
+    said = {"in_channels": [8, 16, 24, 32], "num_layers": [1, 1, 2, 1]}
+    signature = {"inputs": [{"data_shape": [0, 3, 64, 64]}], "outputs": [{"data_shape": [0, 5]}]}
+    torch.save({"state": net.state_dict(), "signature": signature, "config": said}, tmp_path / "x.pt")
+    with pytest.warns(UserWarning, match="does not record"):
+        again, _ = load_checkpoint(tmp_path / "x.pt", architecture="convnext_v2_atto", inference=True)
+    x = images(1, 3, 64, 64)
+    assert torch.equal(again(x), net(x)) and again.in_channels == 3
+    for key, value in {"widths": [8, 16, 24, 40], "depths": [1, 1, 1, 1]}.items():
+        with pytest.raises(MismatchError, match=key):
+            load_checkpoint(tmp_path / "x.pt", architecture="convnext_v2_atto", config={key: value})
+
+
+def test_response_normalisation_of_a_silent_channel():
+    """What algorithm 1 says, and gradients where a channel is zero everywhere, at which a root has none."""
+    norm, x = GlobalResponseNorm(6), images(2, 5, 4, 6)
+    x[..., 2] = 0
+    x.requires_grad_()
+    with torch.no_grad():
+        norm.gamma.normal_()
+        norm.beta.normal_()
+    found = norm(x)
+    length = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)
+    share = length / (length.mean(-1, keepdim=True) + 1e-6)
+    torch.testing.assert_close(found, norm.gamma * share * x + norm.beta + x)
+    found.square().sum().backward()
+    assert x.grad.isfinite().all()
+
+
+@every_family
+def test_inference_computes_what_training_does(name):
+    """Without gradients some steps overwrite what they read: never the images, nor a result."""
+    net, x = small(name), images(2, 3, 64, 64)
+    before = x.clone()
+    expected = net.forward_intermediates(x)
+    with torch.inference_mode():
+        maps = net.forward_intermediates(x)
+        kept = [found.clone() for found in maps]
+        net(x)
+    assert torch.equal(x, before)
+    for one, two, three in zip(maps, kept, expected, strict=True):
+        assert torch.equal(one, two)
+        torch.testing.assert_close(two, three.detach())
 
 
 def test_half_precision():

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 import tomllib
 from importlib.resources import files
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from holotype.errors import UnknownModelError
 from holotype.names import natural_key
 from holotype.records import PretrainedMetadata
 from holotype.zoos.vision import registry
@@ -22,12 +25,14 @@ BIRDER = {name: row for name, row in ROWS.items() if row.get("url", "").startswi
 
 
 def test_every_name_builds_and_has_as_many_parameters_as_birder_counts():
-    names = registry.list_models(zoo="vision")
+    names = registry.list_models(task="image_classification")
     assert set(COUNTED) == set(names) - {"flexivit_reg8_b14_ap"}  # Birder's own default size does not fit it
     with torch.device("meta"):
         found = {name: registry.create_model(name, num_classes=1000) for name in names}
     counts = {name: sum(p.numel() for p in net.parameters()) for name, net in found.items()}
     assert {name: counts[name] for name in COUNTED} == COUNTED
+    declared = {name: registry.get_model_info(name).metadata.get("params") for name in found}
+    assert declared == counts
     for name, net in found.items():
         assert len(net.stage_channels) == len(net.stage_strides) > 0, name
         assert registry.get_model_info(name).metadata["resolution"] == net.size or "reg8_b14" in name
@@ -52,6 +57,7 @@ def test_entries_hold_together(name):
     with torch.device("meta"):
         net = registry.create_model(meta.network, num_classes=0, **config)
     assert net.size == meta.resolution
+    assert meta.params == sum(parameter.numel() for parameter in net.parameters())
     for format, file in meta.formats.items():
         assert file.sha256 and file.file_size
         assert meta.url_of(format).endswith(f"@main/{name}.{format}")
@@ -60,6 +66,54 @@ def test_entries_hold_together(name):
     head = size - 4 * sum(tensor.numel() for tensor in net.state_dict().values())
     assert -2e5 < head < 1e8
     assert len(meta.description) > len(meta.network) + 10
+
+
+def test_sizes_are_known_without_building_anything():
+    script = """
+import sys
+from holotype.zoos.vision import registry
+small = registry.list_models("vit_*", where="params<30e6")
+assert {"vit_t16", "vit_reg4_s14_nps_ls"} <= set(small) and "vit_b16" not in small
+entries = registry.list_pretrained_models(where="params<100e6")
+assert "hieradet_d_small_dino-v2" in entries and "vit_l14_pn_bioclip-v2" not in entries
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("vit_reg4_b16", "Vision transformer, registers: 4, base, patches of 16"),
+        ("vit_reg8_b14_pn_ls", "registers: 8, base, patches of 14, norm before the blocks, LayerScale"),
+        ("hieradet_d_base_plus", "HieraDet, the whole map in the last two stages, base plus"),
+        ("vit_s14_soft_moe_32e_6s_avg", "32 soft experts of 6 slots, average pooling"),
+        ("se_resnet_v1_50", "Residual network, squeeze-and-excitation, 50 layers"),
+    ],
+)
+def test_descriptions_say_what_the_parts_of_a_name_are(name, words):
+    assert registry.get_model_info(name).description.endswith(words)
+
+
+def test_no_two_names_are_described_alike():
+    described = {}
+    for name in registry.list_models(task="image_classification"):
+        described.setdefault(registry.get_model_info(name).description, []).append(name)
+    assert [names for names in described.values() if len(names) > 1] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("vit_b16_c1", "those that are listed: vit_b16_ap_c1, vit_l16_ap_c1"),
+        ("resnet_v1_18_c1", "those that are listed: resnet_v1_50_c1"),
+        ("vit_b16_quick_gelu_swiglu", "'quick_gelu' and 'swiglu' do not go together: SwiGLU has"),
+        ("rope_vit_b16_nf_swiglu_quick_gelu", "'nf_swiglu' and 'quick_gelu' do not go together: SwiGLU has"),
+    ],
+)
+def test_names_that_mean_nothing(name, words):
+    with pytest.raises(UnknownModelError, match=words):
+        registry.create_model(name)
 
 
 def test_every_entry_is_listed_with_its_architecture():
@@ -88,4 +142,5 @@ def test_entries_are_what_the_facts_say():
 @pytest.mark.skipif(not FACTS.is_dir(), reason="the facts do not lie beside the repository")
 def test_names_are_those_of_the_facts():
     facts = json.loads((FACTS / "birder_architectures.json").read_text("utf-8"))
-    assert {name for family in facts.values() for name in family} == set(registry.list_models(zoo="vision"))
+    names = set(registry.list_models(task="image_classification"))
+    assert {name for family in facts.values() for name in family} == names

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from holotype.errors import HolotypeError
+from holotype.frozen import freeze
 from holotype.loading.build import build_empty
 from holotype.loading.describe import resolution_of
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from holotype.loading.checkpoint import Checkpoint
+
+
+class Classes(Protocol):
+    """A registry, as far as it is needed here."""
+
+    def get_model_class(self, name: str, /) -> type:
+        """The class of an architecture."""
 
 
 def params_of(record: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
@@ -41,6 +52,23 @@ def params_of(record: Mapping[str, Any], known: Collection[str]) -> dict[str, An
     if isinstance(theirs, Mapping):
         params.update((key, value) for key, value in theirs.items() if key in known)
     return params
+
+
+def in_our_words(checkpoint: Checkpoint, architecture: str, registry: Classes) -> Checkpoint:
+    """A checkpoint whose config has the names of our parameters.
+
+    A file that does not record its architecture may hold a config in its writer's words, and one of those may
+    be the name of another parameter here. A class says so in its attribute `their_words`.
+    """
+    theirs = checkpoint.record.get("config")
+    if isinstance(checkpoint.record.get("architecture"), str) or not isinstance(theirs, Mapping):
+        return checkpoint
+    try:
+        words = getattr(registry.get_model_class(architecture), "their_words", {})
+    except HolotypeError:
+        return checkpoint  # a function builds it
+    ours = {words.get(key, key): value for key, value in theirs.items()}
+    return replace(checkpoint, record=freeze({**checkpoint.record, "config": ours}))
 
 
 def has_head(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from holotype.errors import HolotypeError, LoadingError, MismatchError
 from holotype.loading.adapt import Plan, Wishes, as_size, builder, carry_out, plan
-from holotype.loading.bare import params_of
+from holotype.loading.bare import in_our_words, params_of
 from holotype.loading.binding import check_record, resolve
 from holotype.loading.checkpoint import Checkpoint, read_checkpoint
 from holotype.loading.describe import LoadedModelInfo, Told, describe, resolution_of
@@ -117,6 +117,7 @@ def load_checkpoint(
             hint="Name it: load_checkpoint(path, architecture=…).  See them all: holotype list",
         )
     chosen = wanted or registry.get_model_info(resolve(str(recorded), registry)).qualified_name
+    checkpoint = in_our_words(checkpoint, chosen, registry)
     params = _params(checkpoint, recorded is not None, chosen, registry, config or {})
     try:
         made = plan(Path(path).name, builder(registry.create_model, chosen), params, wishes)
@@ -128,7 +129,7 @@ def load_checkpoint(
                 given=("architecture",),
             ) from error
         raise
-    bound = check_record(record, chosen, made.config, registry, origin=origin, allow=allow)
+    bound = check_record(checkpoint.record, chosen, made.config, registry, origin=origin, allow=allow)
     if not bound:
         warnings.warn(
             f"{path} does not record which architecture and config it belongs to: that its names and shapes "

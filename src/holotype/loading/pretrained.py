@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from holotype.errors import LoadingError, MetadataError, UnknownFormatError, UnknownModelError
 from holotype.loading.adapt import Plan, Wishes, as_size, builder, carry_out, plan
-from holotype.loading.bare import has_head, params_of
+from holotype.loading.bare import has_head, in_our_words, params_of
 from holotype.loading.binding import check_record
 from holotype.loading.checkpoint import READABLE, Checkpoint, check_format, read_checkpoint
 from holotype.loading.describe import LoadedModelInfo, Told, describe
@@ -46,6 +46,9 @@ class Registry(Protocol):
 
     def get_model_info(self, name: str) -> ModelInfo:
         """What is known of an architecture."""
+
+    def get_model_class(self, name: str, /) -> type:
+        """The class of an architecture."""
 
     def create_model(self, name: str, /, **params: Any) -> nn.Module:
         """Build a network."""
@@ -126,10 +129,11 @@ def load_pretrained_model(
     )
     architecture = _architecture(entry, registry)
     build = builder(registry.create_model, architecture)
+    config = config_of(entry, architecture, registry)
     made = plan(
         entry.name,
         build,
-        entry.config,
+        config,
         wishes,
         num_classes=entry.num_classes,
         size=entry.resolution,
@@ -145,13 +149,13 @@ def load_pretrained_model(
         fetch_open(address, progress=progress, **known) as opened,  # type: ignore[arg-type]  # as above
         Pinned(opened.name, os.dup(opened.fileno())) as pinned,
     ):
-        checkpoint = read_checkpoint(pinned, chosen)
-    told_by_file = _unsaid(entry, checkpoint, made, build, architecture, registry)
+        checkpoint = in_our_words(read_checkpoint(pinned, chosen), architecture, registry)
+    told_by_file = _unsaid(entry, config, checkpoint, made, build, architecture, registry)
     if told_by_file:
         made = plan(
             entry.name,
             build,
-            {**entry.config, **told_by_file},
+            {**config, **told_by_file},
             wishes,
             num_classes=told_by_file.get("num_classes", entry.num_classes),
             size=as_size(told_by_file.get("size")) or entry.resolution,
@@ -205,8 +209,18 @@ def _architecture(entry: PretrainedMetadata, registry: Registry) -> str:
         raise
 
 
+def config_of(entry: PretrainedMetadata, architecture: str, registry: Registry) -> Mapping[str, Any]:
+    """An entry's parameters: its config and, where that does not say it, the backbone that the entry has."""
+    if entry.backbone is None or "backbone" in entry.config:
+        return entry.config
+    parameters = registry.get_model_info(architecture).parameters or ()
+    takes_one = any(parameter.name == "backbone" for parameter in parameters)
+    return {**entry.config, "backbone": entry.backbone} if takes_one else entry.config
+
+
 def _unsaid(
     entry: PretrainedMetadata,
+    config: Mapping[str, Any],
     checkpoint: Checkpoint,
     made: Plan,
     build: Callable[[Mapping[str, Any]], nn.Module],
@@ -217,12 +231,12 @@ def _unsaid(
     if isinstance(checkpoint.record.get("architecture"), str):
         return {}
     known = {parameter.name for parameter in registry.get_model_info(architecture).parameters or ()}
-    said = set(entry.config) | ({"num_classes"} if entry.num_classes is not None else set())
+    said = set(config) | ({"num_classes"} if entry.num_classes is not None else set())
     found = {key: value for key, value in params_of(checkpoint.record, known).items() if key in _ASKED - said}
     if found.get("num_classes"):
         held = {name for name in map_keys(checkpoint.state, entry.key_map).values() if name is not None}
         complete = held.issuperset(made.net.state_dict())
-        if not complete and not has_head(held, build, {**entry.config, "num_classes": 1}):
+        if not complete and not has_head(held, build, {**config, "num_classes": 1}):
             found["num_classes"] = 0
     return {key: value for key, value in found.items() if made.config.get(key) != value}
 

@@ -24,7 +24,8 @@ def build_encoder(
 ) -> ImageClassifier:
     """A network without classes, by the name of an architecture or of a pretrained entry.
 
-    An entry gives its weights, except on the meta device, where the weights come afterwards.
+    An entry gives its weights, except on the meta device and where a file is about to fill the network: there
+    nothing is fetched.
 
     Args:
         name: such as ``"convnext_v2_tiny"`` or ``"efficientnet_lite0_imagenet1k"``; may be qualified.
@@ -88,7 +89,7 @@ def build_backbone(
 def _of_entry(name: str, given: Mapping[str, Any]) -> ImageClassifier:
     from holotype.registries import default_registry as registry
 
-    if torch.empty(0).device.type == "meta":
+    if _empty_parameters():
         meta = registry.get_pretrained_metadata(name)
         try:
             return registry.create_model(meta.network, **{**meta.config, **given})  # type: ignore[return-value]
@@ -99,6 +100,12 @@ def _of_entry(name: str, given: Mapping[str, Any]) -> ImageClassifier:
     size = given.get("size")
     net, _ = load_pretrained_model(name, num_classes=0, in_channels=given["in_channels"], size=size)
     return net  # type: ignore[return-value]
+
+
+def _empty_parameters() -> bool:
+    """Is a network being built whose weights come afterwards?"""
+    probe = torch.nn.ParameterList([torch.empty(0)])  # registered, as `loading.build.build_empty` needs it
+    return bool(probe[0].is_meta)
 
 
 def is_pyramid(strides: Sequence[int]) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from holotype.errors import ParameterError
 from holotype.zoos.vision.interface import DropPath, ImageClassifier, drop_path_rates
-from holotype.zoos.vision.vit_parts import ChannelNorm
+from holotype.zoos.vision.vit_parts import GELU, ChannelNorm
 
 
 class GlobalResponseNorm(nn.Module):
@@ -31,9 +31,22 @@ class GlobalResponseNorm(nn.Module):
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """(B, H, W, C) → the same."""
-        response_B11C = torch.linalg.vector_norm(x_BHWC, dim=(1, 2), keepdim=True)
+        response_B11C = _norm_over_places(x_BHWC)
         share_B11C = response_B11C / (response_B11C.mean(-1, keepdim=True) + 1e-6)
-        return torch.addcmul(self.beta, self.gamma * share_B11C, x_BHWC) + x_BHWC
+        return torch.addcmul(self.beta, self.gamma * share_B11C + 1, x_BHWC)
+
+
+def _norm_over_places(x_BHWC: Tensor) -> Tensor:
+    """(B, 1, 1, C): the Euclidean norm of each channel.
+
+    PyTorch's own goes through memory in leaps on a CPU, and takes three to ten times as long there.
+    """
+    if x_BHWC.device.type != "cpu" or x_BHWC.dtype != torch.float32:
+        norm: Tensor = torch.linalg.vector_norm(x_BHWC, dim=(1, 2), keepdim=True)
+        return norm
+    x_BTC = x_BHWC.flatten(1, 2)
+    # Clamped, or the root of an all-zero channel would have no gradient.
+    return (x_BTC * x_BTC).sum(1).clamp_min(1e-30).sqrt()[:, None, None]
 
 
 class _Permute(nn.Module):
@@ -57,7 +70,7 @@ class ConvNeXtBlock(nn.Module):
             _Permute(0, 2, 3, 1),
             nn.LayerNorm(dim, eps=1e-6),
             nn.Linear(dim, 4 * dim),
-            nn.GELU(),
+            GELU(),
             *([GlobalResponseNorm(4 * dim)] if second else []),
             nn.Linear(4 * dim, dim),
             _Permute(0, 3, 1, 2),
@@ -91,6 +104,8 @@ class ConvNeXt_v1(ImageClassifier):  # noqa: N801  # the name that its users kno
 
     layer_scale: ClassVar[float | None] = 1e-6
     head_parts = ("features",)
+    # Birder's config calls the widths of the stages as we do the channels of an image.
+    their_words: ClassVar[Mapping[str, str]] = {"in_channels": "widths", "num_layers": "depths"}
     small_parameters: ClassVar[Mapping[str, object]] = {
         **ImageClassifier.small_parameters,
         "widths": (8, 16, 24, 32),

@@ -23,6 +23,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -229,6 +230,9 @@ class EfficientNet_Lite(ImageClassifier):  # noqa: N801  # the name that publish
         """
         wanted = self.stages(indices)
         self.check_images(images)
+        if images.device.type == "cpu":
+            # 1 x 1 convolutions, most of the work, are plain matrix products then.
+            images = images.contiguous(memory_format=torch.channels_last)
         x, maps = self.stem(images), []
         for stage in self.body:
             for block in stage.children():

@@ -101,7 +101,8 @@ class PatchStem(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) images → (B, H / 4, W / 4, D)."""
-        out: Tensor = self.proj(images).permute(0, 2, 3, 1)
+        images = images.contiguous(memory_format=torch.channels_last)
+        out: Tensor = self.proj(images).permute(0, 2, 3, 1).contiguous()
         return out
 
 
@@ -342,7 +343,7 @@ def split(x_BHWD: Tensor, window: int) -> tuple[Tensor, tuple[int, int]]:
     """(B, H, W, D) → (windows, w, w, D), padded with zeros; and the padded height and width."""
     batch, height, width, dim = x_BHWD.shape
     down, right = -height % window, -width % window
-    x = F.pad(x_BHWD, (0, 0, 0, right, 0, down))
+    x = F.pad(x_BHWD, (0, 0, 0, right, 0, down)) if down or right else x_BHWD
     height, width = height + down, width + right
     x = x.view(batch, height // window, window, width // window, window, dim)
     count = batch * (height // window) * (width // window)

@@ -6,7 +6,7 @@ by the network's total stride. Stage i has C_i channels at a stride of s_i.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, TypeVar
 
 import torch
@@ -171,7 +171,7 @@ class ImageClassifier(nn.Module):
         """
         self.grad_checkpointing = enable
 
-    def run(self, block: nn.Module, x: Tensor, *more: object) -> Tensor:
+    def run(self, block: Callable[..., Tensor], x: Tensor, *more: object) -> Tensor:
         """``block(x, *more)``, with gradient checkpointing where that is on."""
         if self.grad_checkpointing and self.training and torch.is_grad_enabled():
             out: Tensor = checkpoint(block, x, *more, use_reentrant=False)

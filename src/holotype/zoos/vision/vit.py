@@ -32,6 +32,7 @@ from holotype.zoos.vision.interface import (
 )
 from holotype.zoos.vision.rope import Indexing, RotaryEmbedding, Rotation, Style
 from holotype.zoos.vision.vit_parts import (
+    GELU,
     Attention,
     AttentionPool,
     Block,
@@ -164,11 +165,16 @@ class ViT(ImageClassifier):
         self._check(num_heads=num_heads, num_layers=num_layers, mlp_dim=mlp_dim)
         if self.distilled and (not class_token or attn_pool_head):
             raise ParameterError("DeiT reads its class token: class_token=True, attn_pool_head=False.")
+        if "SwiGLU" in mlp_layer_type and act_layer_type != "gelu":
+            raise ParameterError(
+                f"{mlp_layer_type} has an activation of its own: it cannot be {act_layer_type!r}.",
+                given=act_layer_type,
+            )
         if stem_type == "hmlp" and patch_size % 8:
             raise ParameterError(f"the hierarchical stem needs a patch size of 8, 16, …; got {patch_size}.")
         norms: dict[str, Callable[..., nn.Module]] = {"LayerNorm": nn.LayerNorm, "RMSNorm": nn.RMSNorm}
         norm = partial(one_of(norms, norm_layer_type, "norm_layer_type"), eps=norm_layer_eps)
-        activations: dict[str, Callable[[], nn.Module]] = {"gelu": nn.GELU, "quick_gelu": QuickGELU}
+        activations: dict[str, Callable[[], nn.Module]] = {"gelu": GELU, "quick_gelu": QuickGELU}
         activation = one_of(activations, act_layer_type, "act_layer_type")
 
         def mlp(block: int) -> nn.Module:
@@ -287,6 +293,8 @@ class ViT(ImageClassifier):
             x_BTD, position = x_BTD + position, None
         if special:
             x_BTD = torch.cat([*(token.expand(x_BTD.shape[0], -1, -1) for token in special), x_BTD], dim=1)
+        else:
+            x_BTD = x_BTD.contiguous()  # as the convolution leaves them, every sum would transpose them
         return x_BTD if position is None else x_BTD + position
 
     def encode(
@@ -348,7 +356,10 @@ class ViT(ImageClassifier):
 
     def embedding(self, images: Tensor) -> Tensor:
         """(B, C, H, W) images → (B, D): class token, mean of the patches, or attention pool."""
-        x_BTD = self.tokens(images)
+        return self.pool(self.tokens(images))
+
+    def pool(self, x_BTD: Tensor) -> Tensor:
+        """(B, S + h w, D) of `tokens` → (B, D), as in `embedding`."""
         if self.attn_pool is not None:
             seen = x_BTD if self.attn_pool_special_tokens else x_BTD[:, self.num_special_tokens :]
             pooled: Tensor = self.attn_pool(seen)
@@ -462,13 +473,15 @@ class DeiT(ViT):
 
     def both_embeddings(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) images → (B, D) class token and (B, D) distillation token."""
-        x_BTD = self.tokens(images)
+        return self._both(self.tokens(images))
+
+    def _both(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
         class_BD, dist_BD = x_BTD[:, self.num_special_tokens - 2 : self.num_special_tokens].unbind(1)
         return self.embedding_norm(class_BD), self.embedding_norm(dist_BD)
 
-    def embedding(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) images → (B, D), the mean of the two tokens."""
-        class_BD, dist_BD = self.both_embeddings(images)
+    def pool(self, x_BTD: Tensor) -> Tensor:
+        """(B, S + h w, D) of `tokens` → (B, D), the mean of the two tokens."""
+        class_BD, dist_BD = self._both(x_BTD)
         return (class_BD + dist_BD) / 2
 
     def forward_both(self, images: Tensor) -> tuple[Tensor, Tensor]:
