@@ -1,0 +1,1 @@
+"""Object detectors over any backbone of this zoo."""
