@@ -26,6 +26,22 @@ VISION = [
     "resnet_v1_18",
     "se_resnet_d_50",
     "resnet_v1_50_c1",
+    "retinanet",
+    "fcos",
+    "faster_rcnn",  # skipped without torchvision, and tested in `tests/parity/test_faster_rcnn.py`
+    "detr",
+    "deformable_detr",
+    "mae_vit",
+    "simmim",
+    "mae_hiera",
+    "fcmae",
+    "simclr",
+    "byol",
+    "vicreg",
+    "barlow_twins",
+    "dino_v1",
+    "dino_v2",
+    "i_jepa",
 ]
 
 TestProteins = conformance("proteins")

@@ -1,0 +1,1 @@
+"""Self-supervised learning: an encoder learns from views of images, without labels."""
