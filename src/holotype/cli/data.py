@@ -117,7 +117,34 @@ def _print_info(info: DatasetInfo) -> None:
     print(table(("FILE", "BYTES", "CACHED", "SHA256"), rows))
 
 
+def _read_images(arguments: argparse.Namespace, known: DatasetInfo) -> int:
+    from holotype.data.images import load_image_dataset
+
+    dataset = load_image_dataset(arguments.name)
+    if arguments.json:
+        print_json(
+            {
+                "name": dataset.name,
+                "info": known.to_dict(),
+                "parts": {part: len(images) for part, images in dataset.splits.items()},
+                "classes": list(dataset.classes),
+                "digests": dict(dataset.digests),
+                "notes": list(dataset.notes),
+                "split_by": dataset.split_by,
+            }
+        )
+        return 0
+    _print_info(known)
+    print()
+    rows = [(part, number(len(images)), images.digest) for part, images in dataset.splits.items()]
+    print(table(("PART", "IMAGES", "DIGEST"), rows))
+    print(f"classes: {plain(', '.join(dataset.classes))}")
+    return 0
+
+
 def _read(arguments: argparse.Namespace, known: DatasetInfo | None) -> int:
+    if known is not None and known.holds == "images":
+        return _read_images(arguments, known)
     from holotype.data.audit import audit_splits
     from holotype.data.datasets import load_dataset
 

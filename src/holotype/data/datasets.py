@@ -73,6 +73,7 @@ __all__ = [
 PARTS = ("train", "val", "test")
 TABLE = "datasets.toml"
 _ROLES = ("pairs", "sequences", *(f"{part}_{kind}" for part in PARTS for kind in ("pairs", "sequences")))
+_IMAGE_ROLES = ("images", "pixels", *(f"{part}_images" for part in PARTS))  # see holotype.data.images
 _TEXTS = ("description", "license", "homepage", "paper", "protocol")
 _LISTS = ("species", "notes")
 _KEYS = ("name", "pairs", *PARTS, "sequences", "split")
@@ -132,7 +133,14 @@ class DatasetInfo:
     def parts(self) -> tuple[str, ...]:
         """The keys of `Dataset.splits`: some of train, val and test, or only ``pairs``."""
         roles = {file.role for file in self.files}
+        if self.holds == "images":
+            return tuple(part for part in PARTS if f"{part}_images" in roles) or PARTS
         return tuple(part for part in PARTS if f"{part}_pairs" in roles) or ("pairs",)
+
+    @property
+    def holds(self) -> str:
+        """``"pairs"`` of proteins, or ``"images"``, which `holotype.data.images` loads."""
+        return "images" if any(file.role in _IMAGE_ROLES for file in self.files) else "pairs"
 
     @property
     def size_bytes(self) -> int | None:
@@ -358,6 +366,8 @@ def copy_dataset(
     _make(folder)
     for role, to in copies.items():
         write_bytes(to, files[role].read_bytes())
+    if info.holds == "images":
+        return dict(copies)
     _write_yaml(folder / "dataset.yaml", listed)
     return {**copies, "dataset": folder / "dataset.yaml"}
 
@@ -487,7 +497,7 @@ def _registered_as(name: str) -> bool:
 
 def _suffix(url: str) -> str:
     name = url.rpartition("/")[2].lower()
-    kind = next((one for one in (".tsv", ".csv", ".txt", ".fasta", ".fa") if one in name), ".txt")
+    kind = next((one for one in (".tsv", ".csv", ".txt", ".fasta", ".fa", ".tar") if one in name), ".txt")
     return f"{kind}.gz" if name.endswith(".gz") else kind
 
 
@@ -550,6 +560,12 @@ def _as_path(source: str | Path, folder: Path) -> Path | None:
 
 def _registered(name: str, progress: Progress | bool | None) -> Dataset:
     info = get_dataset_info(name)
+    if info.holds == "images":
+        raise DataError(
+            f"{name} holds images, not pairs of proteins.",
+            given=name,
+            hint=f"Load it: holotype.data.images.load_image_dataset({info.name!r})",
+        )
     files = fetch_dataset(info, progress=progress)
     pairs = {role.removesuffix("_pairs"): path for role, path in files.items() if role.endswith("pairs")}
     sequences = [path for role, path in files.items() if role.endswith("sequences")]
@@ -805,9 +821,12 @@ def _info(name: str, row: object, zoo: str, table: Path) -> DatasetInfo:
             if file is not None:
                 files.append(file)
     roles = {file.role for file in files}
-    if not any(role.endswith("pairs") for role in roles):
+    if roles & set(_IMAGE_ROLES):
+        if roles - set(_IMAGE_ROLES) or (len(roles) > 1 and roles & {"images", "pixels"}):
+            wrong.append("files: 'images' or 'pixels' stands alone, or those of the parts do")
+    elif not any(role.endswith("pairs") for role in roles):
         wrong.append("files: no pairs")
-    if not any(role.endswith("sequences") for role in roles):
+    if not roles & set(_IMAGE_ROLES) and not any(role.endswith("sequences") for role in roles):
         wrong.append("files: no sequences")
     if "pairs" in roles and any(role.endswith("_pairs") for role in roles):
         wrong.append("files: either 'pairs' or those of the parts")
@@ -819,8 +838,8 @@ def _info(name: str, row: object, zoo: str, table: Path) -> DatasetInfo:
 
 
 def _file(role: str, one: object, table: Path, wrong: list[str]) -> DatasetFile | None:
-    if role not in _ROLES:
-        wrong.append(f"files.{role}: no such role; there are {', '.join(_ROLES)}")
+    if role not in (*_ROLES, *_IMAGE_ROLES):
+        wrong.append(f"files.{role}: no such role; there are {', '.join((*_ROLES, *_IMAGE_ROLES))}")
         return None
     if not isinstance(one, dict) or not isinstance(one.get("url"), str):
         wrong.append(f"files.{role}: no url")
