@@ -131,19 +131,17 @@ def test_an_architecture_is_no_trained_model(capsys):
     assert "Traceback" not in errors
 
 
-def test_images_still_need_no_option_in_its_place(monkeypatch, capsys):
+def test_images_still_need_no_option_in_its_place(monkeypatch):
     seen = {}
 
-    def predict(name, paths, *, top_k, device):
-        seen.update(name=name, paths=paths, top_k=top_k)
-        return []
+    def run(arguments):
+        seen.update(name=arguments.name, paths=arguments.images, top=arguments.top)
+        return 0
 
-    monkeypatch.setattr("holotype.prediction.predict", predict)
+    monkeypatch.setattr("holotype.cli.predict_images.run", run)
     for words in (["m", "a.jpg", "b.jpg", "--top", "3"], ["m", "--top", "3", "a.jpg", "b.jpg"]):
         assert main(["predict", *words]) == 0
-        assert seen == {"name": "m", "paths": ["a.jpg", "b.jpg"], "top_k": 3}
-    assert main(["predict", "m", "a.jpg"]) == 0
-    assert seen["top_k"] == 5
+        assert seen == {"name": "m", "paths": ["a.jpg", "b.jpg"], "top": 3}
 
 
 def test_help_imports_no_torch_and_fits_a_narrow_terminal():

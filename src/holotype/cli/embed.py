@@ -1,4 +1,4 @@
-"""``holotype embed``: `holotype.prediction.embedding.embed`, printed."""
+"""``holotype embed``: `holotype.prediction.embedding.embed`, printed; images are in `embed_images`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from holotype.cli import embed_images
 from holotype.cli.show import fields, number, plain, print_json, table, width
 
 if TYPE_CHECKING:
@@ -21,13 +22,27 @@ _HEAD_ROWS = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this verb."""
+    parser.usage = (
+        "holotype embed FASTA ... -e ENCODER -o FILE\n"
+        "       holotype embed MODEL IMAGES ... -o OUT.parquet\n"
+        "       holotype embed --info FILE ..."
+    )
     parser.add_argument(
-        "files", nargs="+", metavar="FASTA", help="FASTA, or name and sequence in two columns; plain or gzip"
+        "files",
+        nargs="+",
+        metavar="FASTA",
+        help="FASTA, or name and sequence in two columns; plain or gzip. Or a model of images (a pretrained "
+        "entry, a weight file, a run's folder), and images: files, folders, globs",
     )
     parser.add_argument(
         "-e", "--encoder", metavar="NAME", help="an encoder ('holotype list --task protein_embedding')"
     )
-    parser.add_argument("-o", "--output", metavar="FILE", help="the file of embeddings: new, or to add to")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="the file of embeddings: new, or to add to; of images .parquet .npz .csv",
+    )
     parser.add_argument(
         "--pooling",
         choices=("none", "mean", "mean+std", "mean+max", "mean+std+max"),
@@ -62,9 +77,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--info", action="store_true", help="instead: tell what files of embeddings hold, and check them"
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
+    embed_images.add_arguments(parser.add_argument_group("images"))
     parser.epilog = (
         "Whatever stops it, the same command goes on where it stopped; with more sequences, it adds them. "
-        "No protein is left out: one that is too long for the encoder is an error until --window is given."
+        "No protein is left out: one that is too long for the encoder is an error until --window is given. "
+        "Images that cannot be read are told, the others go on, and the exit code is 1."
     )
 
 
@@ -72,9 +89,21 @@ def run(arguments: argparse.Namespace) -> int:
     """Embed proteins into a file, or tell what such files hold."""
     if arguments.info:
         return _tell(arguments.files, as_json=arguments.json)
+    if arguments.encoder is None and embed_images.is_meant(arguments.files[0]):
+        return embed_images.run(arguments)
+    wrong = embed_images.problem(arguments)
+    if wrong:
+        print(f"holotype embed: {wrong}", file=sys.stderr)
+        return 2
     missing = [name for name in ("encoder", "output") if getattr(arguments, name) is None]
     if missing:
         print(f"holotype embed: give {' and '.join(f'--{name}' for name in missing)}", file=sys.stderr)
+        if arguments.encoder is None:
+            first = plain(arguments.files[0])
+            print(
+                f"  {first} is no model of images: holotype embed MODEL IMAGES -o OUT.parquet",
+                file=sys.stderr,
+            )
         return 2
     from holotype.data.fasta import read_proteins
 

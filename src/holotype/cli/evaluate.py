@@ -1,4 +1,4 @@
-"""``holotype evaluate``: `evaluate_model` or `evaluate_file`, printed."""
+"""``holotype evaluate``: `evaluate_model` or `evaluate_file`, printed; images are in `evaluate_images`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
+from holotype.cli import evaluate_images
 from holotype.cli.show import BOLD, DIM, GREEN, RED, YELLOW, coloured, fields, plain, print_json, table, width
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="NAME", help="a dataset ('holotype data list'), or its YAML file")
     parser.add_argument("--split", default="test", metavar="PART", help="which of its parts (default: test)")
     parser.add_argument(
-        "--train", metavar="FILE", help="the pairs that were learned from, if not those of --data"
+        "--train",
+        metavar="FILE",
+        help="the pairs that were learned from, if not those of --data; or images to learn a probe from",
     )
     parser.add_argument("--sequences", nargs="+", metavar="FASTA", help="for the baseline of lengths")
     parser.add_argument(
@@ -43,7 +46,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier report")
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
-    parser.epilog = "'holotype evaluate MODEL --data bernett -o report' writes a report with figures."
+    evaluate_images.add_arguments(parser.add_argument_group("images"))
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = (
+        "examples:\n"
+        "  holotype evaluate MODEL --data bernett -o report\n"
+        "  holotype evaluate CLASSIFIER --images photos/test\n"
+        "  holotype evaluate DETECTOR --images val2017/ \\\n"
+        "      --coco instances_val2017.json\n"
+        "  holotype evaluate ENCODER --train photos/train \\\n"
+        "      --test photos/test --method linear\n"
+        "  holotype evaluate ENCODER --data digits --method knn"
+    )
 
 
 def _count(text: str) -> int:
@@ -62,6 +76,8 @@ def _share(text: str) -> float:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, write the report, and print the figures."""
+    if evaluate_images.is_meant(arguments):
+        return evaluate_images.run(arguments)
     wrong = _problem(arguments)
     if wrong:
         print(f"holotype evaluate: {wrong}", file=sys.stderr)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from holotype.cli import measure
 from holotype.cli.show import BOLD, DIM, RED, clean, coloured, fields, number, plain, print_json, prose, table
 from holotype.cli.zoos import zoo_as_dict, zoo_as_text
 from holotype.errors import UnknownModelError
@@ -24,11 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = "an architecture, a pretrained entry, a zoo, or a weight file"
     parser.add_argument("names", nargs="+", metavar="NAME", help=what)
     parser.add_argument("--params", action="store_true", help="count the parameters (imports torch, once)")
+    measure.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print all that is known of each name."""
+    wrong = measure.problem(arguments)
+    if wrong:
+        print(f"holotype info: {wrong}", file=sys.stderr)
+        return 2
     records: list[Any] = []
     for name in arguments.names:
         if not registry.exists(name) and not registry.pretrained_exists(name) and Path(name).is_file():
@@ -44,8 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
             registry.count_parameters(name)
             info = registry.get_model_info(name)
         records.append(info)
+    measured = [measure.of(name, arguments) for name in arguments.names] if arguments.measure else []
     if arguments.json:
         data = [zoo_as_dict(r) if isinstance(r, ZooInfo) else r.to_dict() for r in records]
+        for one, found in zip(data, measured, strict=False):
+            one["measured"] = found.to_dict()
         print_json(data[0] if len(data) == 1 else data)
     else:
         for at, record in enumerate(records):
@@ -59,6 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
                 _pretrained(record)
             else:
                 _weight_file(record)
+            if measured:
+                print(measure.as_text(measured[at]))
     return 1 if any(isinstance(record, ModelInfo) and record.problem for record in records) else 0
 
 

@@ -1,4 +1,4 @@
-"""``holotype predict``: `holotype.prediction.predict` and `predict_interactions`, printed."""
+"""``holotype predict``: `predict_interactions`, printed; images are in `holotype.cli.predict_images`."""
 
 from __future__ import annotations
 
@@ -7,25 +7,29 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from holotype.cli import predict_images
 from holotype.cli.show import BOLD, DIM, GREEN, coloured, number, plain, print_json
 
 if TYPE_CHECKING:
     from holotype.prediction.interactions import PredictionReport
 
 _EVERY_S = 0.2
-_UNITS = {"embedding": "residues", "encoding": "proteins", "scoring": "pairs"}
-_PROTEINS = ("fasta", "pairs", "all_vs_all", "bipartite", "embeddings", "output")
+_UNITS = {
+    **{"embedding": "residues", "encoding": "proteins", "scoring": "pairs"},
+    **dict.fromkeys(("classifying", "detecting", "reconstructing", "embedding images"), "images"),
+}
 _ONLY_PROTEINS = (
-    *_PROTEINS,
-    *("top_n", "threshold", "max_residues", "self_pairs", "picture", "overwrite", "engine", "workers"),
+    *("fasta", "pairs", "all_vs_all", "bipartite", "embeddings"),
+    *("top_n", "max_residues", "self_pairs", "picture", "engine", "workers"),
 )
+_BOTH = ("output", "threshold", "overwrite")
 _OPTIONS = {"output": "-o", "top_n": "--top-k", "self_pairs": "--self"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this verb."""
     parser.usage = (
-        "holotype predict ENTRY PHOTO ...\n"
+        "holotype predict MODEL IMAGES ... [-o OUT.csv]\n"
         "       holotype predict MODEL --fasta X.fasta --all-vs-all -o OUT.tsv"
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -33,35 +37,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  holotype predict efficientnet_lite0_imagenet1k \\\n"
         "      owl.jpg\n"
+        "  holotype predict efficientnet_lite0_imagenet1k \\\n"
+        "      photos/ -o classes.csv\n"
+        "  holotype predict runs/detector street/ \\\n"
+        "      -o boxes.csv --pictures drawn/\n"
         "  holotype predict MODEL --fasta yeast.fasta \\\n"
         "      --all-vs-all --top-k 20 -o yeast.tsv\n"
         "  holotype predict runs/mine --fasta yeast.fasta \\\n"
         "      --pairs pairs.tsv -o scores.parquet\n\n"
         "MODEL is a pretrained entry, a .safetensors file, or\n"
         "the folder of a training run.\n\n"
-        "An interrupted prediction goes on from its last\n"
-        "complete block when the same command is given again.\n"
-        "What was not scored, and why, is printed and kept in\n"
-        "OUT.report.json."
+        "Of images: those that cannot be read are told, the\n"
+        "others go on, and the exit code is 1.\n\n"
+        "Of proteins: an interrupted prediction goes on from\n"
+        "its last complete block when the same command is\n"
+        "given again. What was not scored, and why, is printed\n"
+        "and kept in OUT.report.json."
     )
     parser.add_argument("name", metavar="MODEL", help="a model ('holotype list --pretrained' lists entries)")
     images = parser.add_argument(
-        "images", nargs="+", default=[], metavar="PHOTO", help="image files, for a model of images"
+        "images",
+        nargs="+",
+        default=[],
+        metavar="IMAGES",
+        help="files, folders or globs, for a model of images",
     )
     # Not nargs="*", which takes none as soon as an option stands before the first.
     images.required = False
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", help="a table: .csv .jsonl .parquet, or .tsv of pairs"
+    )
+    parser.add_argument(
+        "--threshold", type=float, metavar="P", help="least score of boxes (default: 0.5), or of pairs"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
     parser.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
     parser.add_argument("--json", action="store_true", help="print as JSON")
     photos = parser.add_argument_group("images")
-    photos.add_argument("-k", "--top", type=int, metavar="N", help="how many classes (default: 5)")
+    predict_images.add_arguments(photos)
     group = parser.add_argument_group("pairs of proteins")
     group.add_argument("--fasta", metavar="FILE", help="the sequences")
     group.add_argument("--pairs", metavar="TSV", help="score these pairs")
     group.add_argument("--all-vs-all", action="store_true", help="score all pairs")
     group.add_argument("--bipartite", metavar="FILE", help="score each protein with each of these")
-    group.add_argument("-o", "--output", metavar="OUT", help="a .tsv or .parquet file")
     group.add_argument("--top-k", type=int, metavar="N", dest="top_n", help="only the N best of each protein")
-    group.add_argument("--threshold", type=float, metavar="P", help="only pairs of at least this probability")
     group.add_argument(
         "--embeddings",
         metavar="EMB",
@@ -71,19 +90,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--max-residues", type=int, metavar="N", help="leave out longer proteins")
     group.add_argument("--self", action="store_true", dest="self_pairs", help="also pair each with itself")
     group.add_argument("--picture", metavar="PNG", help="draw the matrix of scores")
-    group.add_argument("--overwrite", action="store_true", help="replace files that are there")
     group.add_argument("--engine", metavar="NAME", help="local (default), or ray")
     group.add_argument("--workers", type=int, metavar="N", help="of the Ray engine (default: all processors)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Predict what the arguments are about: photographs, or pairs of proteins."""
+    """Predict what the arguments are about: images, or pairs of proteins."""
     given = [name for name in _ONLY_PROTEINS if getattr(arguments, name) not in (None, False)]
     problem = _problem(arguments, given)
     if problem:
         print(f"holotype predict: {problem}", file=sys.stderr)
         return 2
-    return _proteins(arguments) if given else _photographs(arguments)
+    return predict_images.run(arguments) if arguments.images else _proteins(arguments)
 
 
 def _problem(arguments: argparse.Namespace, given: list[str]) -> str | None:
@@ -91,17 +109,22 @@ def _problem(arguments: argparse.Namespace, given: list[str]) -> str | None:
     options = [_OPTIONS.get(name, f"--{name.replace('_', '-')}") for name in given]
     if arguments.images and given:
         photo = plain(arguments.images[0])
+        if given == ["picture"]:
+            return "--picture is for pairs of proteins; of images: --pictures FOLDER, or --saliency FILE"
         return f"{options[0]} is for pairs of proteins, and {photo!r} would be a photograph: give one of them"
-    if not arguments.images and not given:
+    if arguments.images:
+        return predict_images.problem(arguments)
+    photos = predict_images.given(arguments)
+    if not given and not any(getattr(arguments, name) not in (None, False) for name in _BOTH):
         return (
             "give image files, or proteins:\n"
             "  holotype predict ENTRY photo.jpg\n"
             "  holotype predict MODEL --fasta X.fasta --all-vs-all -o OUT.tsv"
         )
-    if not given:
-        return None
     if arguments.top is not None:
         return "-k/--top is for classes of photographs; partners of each protein: --top-k N"
+    if photos:
+        return f"{photos[0]} is for images: give files or folders of them"
     asked = [option for option in options if option in ("--pairs", "--all-vs-all", "--bipartite")]
     if len(asked) != 1:
         named = " and ".join(asked) if asked else "none of them"
@@ -113,41 +136,6 @@ def _problem(arguments: argparse.Namespace, given: list[str]) -> str | None:
     if arguments.workers is not None and arguments.engine != "ray":
         return "--workers goes with --engine ray"
     return None
-
-
-def _photographs(arguments: argparse.Namespace) -> int:
-    """Print the most probable classes of each photograph."""
-    from holotype.prediction import predict
-
-    top = 5 if arguments.top is None else arguments.top
-    _refuse_proteins(arguments.name)
-    predictions = predict(arguments.name, arguments.images, top_k=top, device=arguments.device)
-    if arguments.json:
-        print_json([prediction.to_dict() for prediction in predictions])
-        return 0
-    for prediction in predictions:
-        print(coloured(plain(prediction.path), BOLD))
-        for name, probability in prediction.classes:
-            print(f"  {probability:7.2%}  {plain(name)}")
-    return 0
-
-
-def _refuse_proteins(name: str) -> None:
-    """Tell who gives a photograph to a model of proteins what to type."""
-    import holotype
-    from holotype.errors import DataError, HolotypeError
-    from holotype.tasks import Task
-
-    try:
-        task = holotype.get_pretrained_metadata(name).task
-    except HolotypeError:
-        return  # told better when it is loaded
-    if task == Task.PROTEIN_INTERACTION:
-        raise DataError(
-            f"{name} scores pairs of proteins, not photographs.",
-            given=name,
-            hint=f"holotype predict {name} --fasta X.fasta --all-vs-all -o OUT.tsv",
-        )
 
 
 def _proteins(arguments: argparse.Namespace) -> int:

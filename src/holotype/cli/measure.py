@@ -1,0 +1,65 @@
+"""``holotype info --measure``: `holotype.loading.measure.measure_model`, printed."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from holotype.cli.show import BOLD, coloured, fields, number
+
+if TYPE_CHECKING:
+    from holotype.loading.measure import Measurement
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `holotype info` that measure."""
+    parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="count the multiplications of a model of images, and time it here",
+    )
+    parser.add_argument("--batch", type=int, metavar="N", help="images at once (with --measure; default: 1)")
+    parser.add_argument("--device", metavar="DEVICE", help="where to time it (default: cpu)")
+
+
+def problem(arguments: argparse.Namespace) -> str | None:
+    """What is wrong with the command itself."""
+    for option, value in (("--batch N", arguments.batch), ("--device", arguments.device)):
+        if value is not None and not arguments.measure:
+            return f"{option} goes with --measure"
+    return None
+
+
+def of(name: str, arguments: argparse.Namespace) -> Measurement:
+    """Measure one model."""
+    from holotype.loading.measure import measure_model
+
+    batch = 1 if arguments.batch is None else arguments.batch
+    return measure_model(name, batch=batch, device=arguments.device or "cpu")
+
+
+def as_text(found: Measurement) -> str:
+    """The figures, with what they hold for."""
+    images = "1 image" if found.batch == 1 else f"{found.batch:,} images"
+    here = f"{found.device}, {found.threads} {'thread' if found.threads == 1 else 'threads'}"
+    rows: list[tuple[str, object]] = [
+        ("images", f"{found.size[0]} × {found.size[1]}, {found.dtype}"),
+        ("parameters", number(found.params)),
+        ("MACs", None if found.macs is None else f"{_short(found.macs)} an image"),
+        ("activations", f"{_bytes(found.training_bytes)} kept to train on {images}"),
+        ("", f"{_bytes(found.inference_bytes)} at most to run on {images}"),
+        ("speed", f"{found.images_per_s:.3g} images/s, {images} at once"),
+        ("", f"{here}, torch {found.torch}; median of {found.batches}"),
+    ]
+    return f"\n{coloured('measured', BOLD)}\n{fields(rows)}"
+
+
+def _short(value: int) -> str:
+    for size, sign in ((10**12, "T"), (10**9, "G"), (10**6, "M")):
+        if value >= size:
+            return f"{value / size:.3g} {sign}"
+    return f"{value:,}"
+
+
+def _bytes(value: int | None) -> str:
+    return "unknown" if value is None else f"{value / 2**20:,.1f} MiB"
