@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from training_sets import write_project, write_recipe
 
@@ -124,3 +125,31 @@ def test_help_fits_and_needs_no_torch() -> None:
     assert done.returncode == 0
     assert "--dry-run" in done.stdout
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
+
+
+def test_images_are_trained_on_by_the_same_command(tmp_path: Path) -> None:
+    for blue, (part, count) in enumerate((("train", 4), ("val", 2), ("test", 2))):
+        for at, name in enumerate(("dark", "light")):
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(count):
+                picture = Image.new("RGB", (32, 32), (200 * at, 20 * number, blue))
+                picture.save(tmp_path / part / name / f"{number}.png")
+    sizes = {"size": 32, "num_layers": 1, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 16}
+    made = {
+        "model": {"name": "vit_t16", "params": sizes},
+        "data": {part: str(tmp_path / part) for part in ("train", "val", "test")},
+        "trainer": {"accelerator": "cpu", "tensorboard": False},
+    }
+    path = write_recipe(tmp_path, made)
+    dry = run(path, "--dry-run", "--json")
+    assert json.loads(dry.stdout)["trainer"]["monitor"] == "val_accuracy"
+    done = run(path, "trainer.max_epochs=1", "-o", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^epoch 1/1 .*val accuracy [01]\.\d{4}", done.stderr, re.MULTILINE)
+    assert re.search(r"^validation +accuracy [01]\.\d{3}$", done.stdout, re.MULTILINE)
+    assert re.search(r"^test +accuracy [01]\.\d{3}$", done.stdout, re.MULTILINE)
+    assert "report" not in done.stdout
+    wrong = run(path, "from_pretrained=nowhere", "batch.image=3", "-o", tmp_path / "other")
+    assert wrong.returncode == 1
+    assert "did you mean 'images'?" in wrong.stderr and "no entry, file or folder 'nowhere'" in wrong.stderr
+    assert not (tmp_path / "other").exists()

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from holotype.errors import ConfigError
-from holotype.training.recipe import FREE, Recipe, flat, input_dim_of, load_recipe
+from holotype.training.recipe import FREE, ImageRecipe, Recipe, flat, input_dim_of, load_recipe
 
 SMALL: dict[str, Any] = {"model": "v1", "data": "bernett", "encoder": "unirep_64"}
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
@@ -92,6 +92,7 @@ def test_every_problem_is_told_at_once() -> None:
         ("encoder={file: nowhere.emb}", "there is no file 'nowhere.emb'"),
         ("encoder=[unirep_64, {file: nowhere.emb}]", "either names or files"),
         ("data=guo_yeast", "data.split: missing; 'guo_yeast' comes undivided"),
+        ("data=digits", "data.name: 'digits' holds images, not pairs of proteins"),
         ("data=dscript_yeast", "training needs train and val"),
         ("data.split={protocol: c3}", "'bernett' is divided already"),
         ("data={name: guo_yeast, split: {protocol: c4}}", "data.split.protocol: expected one of"),
@@ -181,8 +182,137 @@ def test_reading_a_recipe_imports_neither_torch_nor_lightning() -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_of_ours_is_one(path: Path) -> None:
-    assert isinstance(load_recipe(path), Recipe)
+    drawn = path.stem.startswith("shapes_")  # whoever trains on them draws them first
+    recipe = load_recipe(path, check_data=not drawn)
+    assert isinstance(recipe, ImageRecipe if path.parent.name == "vision" else Recipe)
 
 
 def test_there_are_recipes() -> None:
-    assert {"v1_bernett", "v2_bernett", "cross_attention_bernett"} <= {path.stem for path in RECIPES}
+    assert {"v1_bernett", "v2_bernett", "digits_vit", "digits_mae"} <= {path.stem for path in RECIPES}
+
+
+# -- of images -----------------------------------------------------------------------------------
+
+IMAGES: dict[str, Any] = {"model": "vit_t16", "data": "digits"}
+
+
+def image_problems(*overrides: str, **parts: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_recipe({**IMAGES, **parts}, overrides)
+    return "\n".join(caught.value.problems)
+
+
+def test_the_model_decides_which_kind_of_recipe_it_is() -> None:
+    recipe = load_recipe(IMAGES)
+    assert isinstance(recipe, ImageRecipe)
+    assert (recipe.task, recipe.data_spec, recipe.augmentation) == (
+        "image_classification",
+        "digits",
+        {"name": "light"},
+    )
+    assert isinstance(load_recipe(SMALL), Recipe)
+    assert "encoder: no such key here: it is for protein_interaction" in image_problems(encoder="unirep_64")
+
+
+@pytest.mark.parametrize(
+    ("model", "monitor", "patience", "augmentation"),
+    [
+        ("vit_t16", "val_accuracy", 5, {"name": "light"}),
+        ("retinanet", "val_map", None, {"name": "flip"}),
+        ("mae_vit", "val_loss", None, {"name": "light"}),
+        ("dino_v1", "last", None, None),
+    ],
+)
+def test_the_task_decides_what_is_not_said(
+    model: str, monitor: str, patience: int | None, augmentation: object
+) -> None:
+    recipe = load_recipe({**IMAGES, "model": model})
+    assert isinstance(recipe, ImageRecipe)
+    assert (recipe.trainer.monitor, recipe.trainer.patience) == (monitor, patience)
+    assert recipe.augmentation == augmentation
+    assert load_recipe({**IMAGES, "model": model}, ["trainer.patience=3"]).trainer.patience == 3
+
+
+def test_a_recipe_of_images_comes_back_from_what_it_writes(tmp_path: Path) -> None:
+    recipe = load_recipe(
+        IMAGES,
+        ["from_pretrained=vit_t16_x", "freeze=encoder", "preprocessing={mean: [0, 0, 0], std: [1, 1, 1.0]}",
+         "augmentation={name: standard, mixup: 0.2}", "batch.portion=8"],
+        check_data=False,
+    )  # fmt: skip
+    path = tmp_path / "again.yaml"
+    path.write_text(yaml.safe_dump(recipe.to_dict()))
+    again = load_recipe(path, check_data=False)
+    assert dataclasses.replace(again, source=None) == recipe
+    assert again.digest() == recipe.digest()
+    assert load_recipe(IMAGES, ["trainer.devices=2"]).digest() == load_recipe(IMAGES).digest()
+    assert set(flat(load_recipe(IMAGES).to_dict())) >= FREE - {"output"}
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("model.params.num_heds=3", "model.params.num_heds: no such parameter; did you mean 'num_heads'?"),
+        ("model.params.in_channels=1", "model.params.in_channels: images have 3 channels"),
+        ("model=vitt16", "model.name: no architecture named 'vitt16'"),
+        ("data=digit", "named 'digit'"),
+        ("data=3", "data: expected a name or a mapping, got 3"),
+        ("data={train: nowhere, val: nowhere}", "data: train: "),
+        ("augmentation=lihgt", "augmentation: no preset named 'lihgt' for classification; did you mean 'light'?"),
+        ("augmentation={name: light, crops: 1}", "crops: no such option"),
+        ("augmentation=simclr", "it is for views"),
+        ("from_pretrained=efficientnet_lite0_imagenet", "did you mean 'efficientnet_lite0_imagenet1k'?"),
+        ("from_pretrained=7", "from_pretrained: expected an entry, a file or a folder, got 7"),
+        ("from_pretrained=unirep_64", "from_pretrained:"),
+        ("freeze=backbone", "freeze: expected 'encoder'"),
+        ("freeze=encoder", "freeze: needs from_pretrained"),
+        ("batch.images=0", "batch.images: expected 1 or more"),
+        ("batch.pairs=5", "batch.pairs: no such key"),
+        ("batch.portion=100", "batch.portion: 100 is more than batch.images"),
+        ("loss.label_smoothing=1", "loss.label_smoothing: expected in [0, 1)"),
+        ("loss.positive_weight=1", "loss.positive_weight: no such key"),
+        ("trainer.monitor=val_auroc", "trainer.monitor: expected one of 'val_accuracy', 'val_loss', 'last'"),
+        ("preprocessing={mean: [0.5], std: [1, 1, 1]}", "preprocessing.mean: expected three numbers"),
+        ("preprocessing={mean: [0, 0, 0]}", "preprocessing.std: missing"),
+        ("preprocessing={mean: [0, 0, 0], std: [0, 1, 1]}", "preprocessing.std: expected three numbers above 0"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_of_an_image_recipe_is_refused(override: str, told: str) -> None:
+    assert told in image_problems(override)
+
+
+@pytest.mark.parametrize(
+    ("model", "override", "told"),
+    [
+        ("simclr", "batch.portion=2", "batch.portion: the loss of simclr compares all images of a batch"),
+        ("simclr", "freeze=encoder", "freeze: the encoder is what self_supervised_learning trains"),
+        ("mae_vit", "loss.label_smoothing=0.1", "it is for image_classification, not for masked_image_modeling"),
+        ("mae_vit", "trainer.monitor=val_accuracy", "trainer.monitor: expected one of 'val_loss', 'last'"),
+        ("retinanet", "augmentation=digits", "augmentation: no preset named 'digits' for detection"),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_with_a_task_is_refused(model: str, override: str, told: str) -> None:
+    assert told in image_problems(override, model=model)
+
+
+def test_a_folder_without_weights_is_no_run_to_begin_with(tmp_path: Path) -> None:
+    assert "is no folder of a finished run" in image_problems(from_pretrained=str(tmp_path))
+
+
+def test_the_run_folder_is_named_after_model_and_data() -> None:
+    from holotype.training.folder import folder_of
+
+    assert folder_of(load_recipe(IMAGES)) == Path("runs/vit_t16_digits_seed0")
+    data = {"train": "flowers/train", "val": "flowers/val"}
+    assert folder_of(load_recipe({**IMAGES, "data": data}, check_data=False)) == Path(
+        "runs/vit_t16_flowers_seed0"
+    )
+
+
+def test_reading_a_recipe_of_images_imports_neither_torch_nor_lightning() -> None:
+    code = (
+        f"import sys, holotype.training as t; t.load_recipe({IMAGES!r}); "
+        "print(sorted({'torch', 'lightning', 'kornia', 'PIL'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

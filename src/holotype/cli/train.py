@@ -14,7 +14,7 @@ from holotype.cli.show import fields, plain, print_json
 if TYPE_CHECKING:
     from holotype.training.folder import RunResult
     from holotype.training.loop import Progress
-    from holotype.training.recipe import Recipe
+    from holotype.training.recipe_parts import AnyRecipe
 
 _EVERY_S = 0.1
 
@@ -93,7 +93,7 @@ def _is_first() -> bool:
     return all(os.environ.get(rank, "0") == "0" for rank in _RANKS)
 
 
-def _dry_run(recipe: Recipe, *, resume: bool, as_json: bool) -> int:
+def _dry_run(recipe: AnyRecipe, *, resume: bool, as_json: bool) -> int:
     from holotype.training.folder import claim, folder_of
 
     folder = folder_of(recipe)
@@ -114,6 +114,8 @@ def _print(result: RunResult, *, as_json: bool) -> None:
     if as_json:
         print_json({"folder": str(result.folder), "weights": str(result.weights), **result.to_dict()})
         return
+    from holotype.training.folder import ENCODER, REPORT
+
     stopped = ", stopped early" if result.stopped_early else ""
     pairs = [
         ("model", plain(result.weights)),
@@ -122,16 +124,19 @@ def _print(result: RunResult, *, as_json: bool) -> None:
     ]
     if result.test:
         pairs.append(("test", _figures(result.test)))
-        pairs.append(("report", plain(result.folder / "report.html")))
+    for what, name in (("encoder", ENCODER), ("report", REPORT)):
+        if (result.folder / name).is_file():
+            pairs.append((what, plain(result.folder / name)))
     print(fields(pairs))
 
 
-_SHOWN = ("auroc", "average_precision", "accuracy", "mcc", "ece")
+_SHOWN = ("auroc", "average_precision", "accuracy", "mcc", "ece", "map", "map_50", "knn_accuracy")
 
 
 def _figures(metrics: Mapping[str, float]) -> str:
     values = {key.removeprefix("val_"): value for key, value in metrics.items()}
-    return ", ".join(f"{key.replace('_', ' ')} {values[key]:.3f}" for key in _SHOWN if key in values)
+    shown = [key for key in _SHOWN if key in values] or ["loss"]
+    return ", ".join(f"{key.replace('_', ' ')} {values[key]:.3f}" for key in shown if key in values)
 
 
 def _log(line: str) -> None:

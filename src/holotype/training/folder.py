@@ -4,6 +4,9 @@
 
     recipe.yaml  audit.json  checkpoints/  metrics.csv  tensorboard/     while it runs
     model.safetensors  predictions_val.tsv  predictions_test.tsv  result.json  report.html     in the end
+
+Of images: ``encoder.safetensors`` beside the model that trained it without labels, ``predictions_test.csv``,
+and neither audit nor report.
 """
 
 from __future__ import annotations
@@ -19,9 +22,12 @@ from typing import Any, BinaryIO
 from holotype.errors import ConfigError, StoreError
 from holotype.origin import canonical
 from holotype.store.locks import try_lock
-from holotype.training.recipe import Recipe, load_recipe
+from holotype.training.recipe import load_recipe
+from holotype.training.recipe_parts import AnyRecipe
 
 RECIPE, RESULT, WEIGHTS, AUDIT = "recipe.yaml", "result.json", "model.safetensors", "audit.json"
+REPORT = "report.html"
+ENCODER = "encoder.safetensors"  # what was trained without labels, as the bare architecture
 
 
 @dataclass(frozen=True)
@@ -34,9 +40,9 @@ class RunResult:
         best_epoch: counted from 1.
         epochs: epochs that were run.
         stopped_early: did patience end it?
-        temperature: what logits are divided by.
+        temperature: what logits are divided by; 1 where nothing is calibrated.
         validation: figures of the best epoch.
-        test: figures on the test pairs; empty where there are none.
+        test: figures on the test examples; empty where there are none.
     """
 
     folder: Path
@@ -70,16 +76,16 @@ class RunResult:
         return cls(folder=folder, weights=folder / WEIGHTS, **{name: kept[name] for name in names})
 
 
-def folder_of(recipe: Recipe) -> Path:
+def folder_of(recipe: AnyRecipe) -> Path:
     """Where a run goes."""
     if recipe.output is not None:
         return Path(recipe.output)
-    data = Path(recipe.data.name or recipe.data.train or recipe.data.pairs or "data").stem
-    name = Path(recipe.source).stem if recipe.source else f"{recipe.model.name.rpartition('/')[2]}_{data}"
+    model = recipe.model.name.rpartition("/")[2]
+    name = Path(recipe.source).stem if recipe.source else f"{model}_{recipe.data_name}"
     return Path("runs") / f"{name}_seed{recipe.seed}"
 
 
-def claim(recipe: Recipe, folder: Path, *, resume: bool) -> RunResult | None:
+def claim(recipe: AnyRecipe, folder: Path, *, resume: bool) -> RunResult | None:
     """Refuse a folder that holds something else; give the result of a run that is finished.
 
     Raises:
@@ -122,7 +128,7 @@ def claim(recipe: Recipe, folder: Path, *, resume: bool) -> RunResult | None:
     return RunResult.read(folder)
 
 
-def hold(recipe: Recipe, folder: Path, held: list[BinaryIO]) -> RunResult | None:
+def hold(recipe: AnyRecipe, folder: Path, held: list[BinaryIO]) -> RunResult | None:
     """Lock a run folder for as long as the file that is added to `held` is open.
 
     Raises:

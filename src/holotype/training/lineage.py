@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Any
 import holotype
 
 if TYPE_CHECKING:
-    from holotype.training.recipe import Recipe
+    from holotype.training.recipe_parts import AnyRecipe
 
 _PACKAGES = ("torch", "numpy", "lightning")
 _GIT_TIMEOUT_S = 10
 
 
 def lineage_of(
-    recipe: Recipe,
+    recipe: AnyRecipe,
     *,
     dataset_digests: Mapping[str, str],
-    encoder: Any,
+    encoder: Any = None,
+    parent: Any = None,
     world_size: int = 1,
     device: str = "cpu",
 ) -> dict[str, Any]:
@@ -35,7 +36,8 @@ def lineage_of(
     Args:
         recipe: complete.
         dataset_digests: role -> sha256 of the file.
-        encoder: the records of the encoders.
+        encoder: the records of the encoders of proteins.
+        parent: the weights that it began with, if any.
         world_size: processes.
         device: what they computed on.
     """
@@ -46,13 +48,14 @@ def lineage_of(
         "recipe": whole,
         "recipe_sha256": recipe.digest(),
         "datasets": dict(dataset_digests),
-        "encoder": encoder,
         "seed": recipe.seed,
         "command": command(sys.argv),
         "environment": environment(),
         "processes": world_size,
         "device": device,
     }
+    made |= {"encoder": encoder} if encoder is not None else {}
+    made |= {"parent": parent} if parent is not None else {}
     here = code_of(Path.cwd(), tracked=None)
     if here["commit"] and here["commit"] != made["code"]["commit"]:
         made["project"] = here  # a user's own models lie there

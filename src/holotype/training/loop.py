@@ -34,7 +34,7 @@ from holotype.extras import missing_extra
 from holotype.training.batches import TrainingBatches, read_ahead
 from holotype.training.folder import replace_file
 from holotype.training.objectives import Objective, Outcome
-from holotype.training.recipe import OptimizerPart, SchedulerPart, TrainerPart
+from holotype.training.recipe_parts import OptimizerPart, SchedulerPart, TrainerPart
 
 try:
     from lightning.fabric import Fabric
@@ -337,7 +337,7 @@ class _Interruption:
 # -- the loop ------------------------------------------------------------------------------------
 
 
-class _Stepper(nn.Module):
+class Stepper(nn.Module):
     """The network inside its objective, so that strategies wrap one `forward`."""
 
     def __init__(self, net: nn.Module, objective: Objective) -> None:
@@ -346,6 +346,7 @@ class _Stepper(nn.Module):
         self._objective = objective
 
     def forward(self, batch: Any) -> Outcome:
+        """What the objective makes of a batch."""
         return self._objective(self.net, batch)
 
 
@@ -416,10 +417,10 @@ class _Loop:
         self.seed, self.binding = seed, binding
         self.folder, self.checkpoints = folder, folder / "checkpoints"
         key = trainer.monitor.removeprefix("val_")
-        self.monitor = trainer.monitor if key in objective.directions else "val_loss"
-        self.sign = 1 if objective.directions[self.monitor.removeprefix("val_")] == "max" else -1
+        self.monitor = trainer.monitor if key in (*objective.directions, "last") else "val_loss"
+        self.sign = -1 if objective.directions.get(self.monitor.removeprefix("val_")) == "min" else 1
         self.rate = LearningRate(scheduler, optimizer.lr)
-        self.stepper = _Stepper(net, objective)
+        self.stepper = Stepper(net, objective)
         self.model = fabric.setup_module(self.stepper)
         self.plain_optimizer = make_optimizer(net, optimizer)
         self.optimizer: Any = fabric.setup_optimizers(self.plain_optimizer)
@@ -522,6 +523,7 @@ class _Loop:
             group["lr"] = rate
         # Processes average their gradients; what is wanted is the sum over all examples by their number.
         scale = self.fabric.world_size / step.total
+        self._tell_network("before_step", state.step / steps)
         loss = torch.zeros((), dtype=torch.float64)
         last = len(step.portions) - 1
         for number, portion in enumerate(step.portions):
@@ -540,6 +542,7 @@ class _Loop:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         state.step += 1
+        self._tell_network("after_step", state.step / steps)
         state.total_steps += 1
         state.loss_sum += float(loss)
         state.examples += step.total
@@ -549,8 +552,15 @@ class _Loop:
             self._log({"loss": state.window_sum / state.window_examples, "learning_rate": rate})
             state.window_sum, state.window_examples = 0.0, 0
 
+    def _tell_network(self, hook: str, of_epoch: float) -> None:
+        """Call what a network has to do at each step, such as moving a teacher; it gets the share done."""
+        found = getattr(self.net, hook, None)
+        if found is not None:
+            found((self.state.epoch + of_epoch) / self.trainer.max_epochs)
+
     def _validate(self, validation: Iterable[Any]) -> dict[str, float]:
         """Figures over the validation examples of all processes."""
+        seed_all(self.seed, "validation", self.fabric.global_rank)  # the same masks and views each time
         loss, outputs, targets = outcomes(self.stepper, validation, self.fabric)
         return {
             "val_loss": loss / len(targets) if len(targets) else math.nan,
@@ -559,11 +569,11 @@ class _Loop:
 
     def _end_epoch(self, metrics: dict[str, float]) -> None:
         state = self.state
-        value = self.sign * metrics[self.monitor]
+        value = float(state.epoch) if self.monitor == "last" else self.sign * metrics[self.monitor]
         if math.isnan(value):
             raise TrainingError(
                 f"{self.monitor} is no number after epoch {state.epoch + 1}.",
-                hint="Do the validation pairs hold both classes? trainer.monitor=val_loss needs only one.",
+                hint="Are there validation examples of several classes? trainer.monitor=val_loss needs one.",
             )
         before = self.rate.best
         self.rate.observe(value)
@@ -633,7 +643,7 @@ class _Loop:
             advice.append("set trainer.gradient_clip=1.0")
         if self.trainer.precision != "32-true":
             advice.append(f"set trainer.precision=32-true (now {self.trainer.precision})")
-        advice.append("look for numbers that are none in the embeddings")
+        advice.append("look for numbers that are none in what the network is given")
         return TrainingError(
             f"the loss is {loss} in step {at.step + 1} of epoch {at.epoch + 1} "
             f"(step {at.total_steps + 1} in all).",
@@ -647,6 +657,18 @@ def outcomes(stepper: nn.Module, batches: Iterable[Any], fabric: Fabric) -> tupl
 
     The network is used as it is, not as a strategy wraps it: processes may have different numbers of batches.
     """
+    loss, outputs, targets = own_outcomes(stepper, batches, fabric)
+    if fabric.world_size > 1:
+        everywhere: list[Any] = [None] * fabric.world_size
+        torch.distributed.all_gather_object(everywhere, (loss, outputs, targets))
+        loss = sum(one[0] for one in everywhere)
+        outputs = torch.cat([one[1] for one in everywhere if len(one[1])])
+        targets = torch.cat([one[2] for one in everywhere if len(one[2])])
+    return loss, outputs, targets
+
+
+def own_outcomes(stepper: nn.Module, batches: Iterable[Any], fabric: Fabric) -> tuple[float, Tensor, Tensor]:
+    """As `outcomes`, of this process alone."""
     stepper.eval()
     loss = torch.zeros((), dtype=torch.float64)
     kept: list[Outcome] = []
@@ -657,12 +679,6 @@ def outcomes(stepper: nn.Module, batches: Iterable[Any], fabric: Fabric) -> tupl
             kept.append(outcome)
     outputs = torch.cat([one.outputs.float() for one in kept]).cpu() if kept else torch.zeros(0)
     targets = torch.cat([one.targets for one in kept]).cpu() if kept else torch.zeros(0)
-    if fabric.world_size > 1:
-        everywhere: list[Any] = [None] * fabric.world_size
-        torch.distributed.all_gather_object(everywhere, (float(loss), outputs, targets))
-        loss = torch.tensor(sum(one[0] for one in everywhere), dtype=torch.float64)
-        outputs = torch.cat([one[1] for one in everywhere if len(one[1])])
-        targets = torch.cat([one[2] for one in everywhere if len(one[2])])
     return float(loss), outputs, targets
 
 

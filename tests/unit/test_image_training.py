@@ -1,0 +1,386 @@
+"""Training on images: one loop for four tasks, each from a recipe to a folder that can be used."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import holotype
+from holotype.data.images import load_image_dataset
+from holotype.errors import ConfigError, DataError, HolotypeError
+from holotype.training import RunResult, entry_of, load_recipe, register_run, train
+from holotype.training.image_batches import ImageBatches, ImageReader, ImagesToMeasure
+from holotype.training.image_job import ImageJob
+from holotype.training.loop import Progress
+from shapes import draw_shapes
+
+TINY = {"num_layers": 2, "num_heads": 2, "hidden_dim": 32, "mlp_dim": 48, "patch_size": 8}
+BACKBONE = {"widths": [8, 12, 16, 24], "depths": [1, 1, 1, 1]}
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Two classes that differ in brightness, as folders."""
+    folder, rng = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
+    for part, count in (("train", 9), ("val", 4), ("test", 4)):
+        for label, name in enumerate(("dark", "light")):
+            (folder / part / name).mkdir(parents=True)
+            for at in range(count):
+                pixels = rng.integers(0, 128, (40, 36 + at, 3)) + 127 * label
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / part / name / f"{at}.png")
+    return {part: str(folder / part) for part in ("train", "val", "test")}
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Coloured shapes in COCO's format."""
+    folder = tmp_path_factory.mktemp("shapes")
+    data = {}
+    for seed, (part, count) in enumerate((("train", 6), ("val", 3), ("test", 3))):
+        (folder / part).mkdir()
+        listed: dict[str, list[dict[str, Any]]] = {
+            "images": [],
+            "annotations": [],
+            "categories": [
+                {"id": at + 1, "name": name} for at, name in enumerate(("circle", "square", "triangle"))
+            ],
+        }
+        for at, (picture, boxes, labels) in enumerate(
+            zip(*draw_shapes(count, size=64, seed=seed), strict=True)
+        ):
+            picture.crop((0, 0, 64, 48)).save(folder / part / f"{at}.png")
+            listed["images"].append({"id": at, "file_name": f"{at}.png", "width": 64, "height": 48})
+            for (x1, y1, x2, y2), label in zip(boxes.tolist(), labels.tolist(), strict=True):
+                if y1 < 40:
+                    box = [x1, y1, x2 - x1, min(y2, 48) - y1]
+                    row = {
+                        "id": len(listed["annotations"]) + 1,
+                        "image_id": at,
+                        "category_id": label + 1,
+                        "bbox": box,
+                    }
+                    listed["annotations"].append({**row, "area": box[2] * box[3], "iscrowd": 0})
+        (folder / f"{part}.json").write_text(json.dumps(listed))
+        data[part] = {"images": str(folder / part), "annotations": str(folder / f"{part}.json")}
+    return data
+
+
+def recipe(data: object, model: str, params: dict[str, Any], **more: Any) -> dict[str, Any]:
+    trainer = {
+        "max_epochs": 2,
+        "tensorboard": False,
+        "accelerator": "cpu",
+        "log_steps": 1,
+        **more.pop("trainer", {}),
+    }
+    return {"model": {"name": model, "params": params}, "data": data, "batch": {"images": 6}, "trainer": trainer,
+            "seed": 3, **more}  # fmt: skip
+
+
+def small(model: str) -> dict[str, Any]:
+    """Parameters that make it tiny, over the same encoder."""
+    own = holotype.get_model_class(model).small_parameters
+    return {**own, "size": 32, "encoder": "vit_t16", "encoder_params": TINY}
+
+
+def classifier(data: object, **more: Any) -> dict[str, Any]:
+    return recipe(data, "vit_t16", {"size": 32, **TINY}, **more)
+
+
+def states_equal(one: Path, other: Path) -> bool:
+    a, b = (holotype.load_checkpoint(path)[0].state_dict() for path in (one, other))
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.fixture(scope="module")
+def classified(photographs: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    made = classifier(photographs, trainer={"max_epochs": 4}, optimizer={"lr": 0.003})
+    return train(made, output=tmp_path_factory.mktemp("classified") / "run")
+
+
+@pytest.fixture(scope="module")
+def masked(photographs: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    made = recipe(photographs, "mae_vit", small("mae_vit"))
+    return train(made, output=tmp_path_factory.mktemp("masked") / "run")
+
+
+# -- classification ------------------------------------------------------------------------------
+
+
+def test_a_classifier_learns_and_its_folder_tells_how_well(classified: RunResult) -> None:
+    assert set(classified.validation) == {"val_loss", "val_accuracy"}
+    assert classified.test["accuracy"] == 1.0
+    told = json.loads((classified.folder / "result.json").read_text())
+    low, high = told["test_intervals"]["accuracy"]
+    assert low < 1.0 == high
+    with (classified.folder / "predictions_test.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8
+    assert all(row["class"] == row["predicted"] and float(row["probability"]) > 0.5 for row in rows)
+    assert RunResult.read(classified.folder) == classified
+
+
+def test_the_weights_alone_say_how_to_use_them(classified: RunResult, photographs: dict[str, str]) -> None:
+    net, info = holotype.load_checkpoint(classified.weights, inference=True)
+    assert dict(info.class_to_idx) == {"dark": 0, "light": 1}
+    assert info.resolution == (32, 32)
+    assert list(info.preprocessing["mean"]) == [0.485, 0.456, 0.406]
+    lineage = info.record["lineage"]
+    assert set(lineage["datasets"]) == {"train", "val", "test"}
+    assert load_recipe(lineage["recipe"]).digest() == lineage["recipe_sha256"]
+    from holotype.prediction.images import predict_images
+
+    files = sorted((Path(photographs["test"]) / "light").iterdir())
+    assert {one.top.name for one in predict_images(net, info, files)} == {"light"}
+
+
+def test_a_run_that_was_interrupted_goes_on_as_if_it_had_not_been(
+    photographs: dict[str, str], tmp_path: Path
+) -> None:
+    made = classifier(photographs, augmentation="light", batch={"images": 6, "portion": 4})
+    made["model"]["params"]["drop_path_rate"] = 0.1
+    whole = train(made, output=tmp_path / "whole")
+    steps = 0
+
+    def stop(progress: Progress) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 4:  # in the middle of the second epoch
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match="--resume"):
+        train(made, ["trainer.checkpoint_steps=2"], output=tmp_path / "parts", progress=stop)
+    parts = train(tmp_path / "parts", resume=True)
+    assert parts.validation == whole.validation
+    assert states_equal(parts.weights, whole.weights)
+
+
+def test_portions_change_nothing(photographs: dict[str, str], tmp_path: Path) -> None:
+    made = classifier(photographs, augmentation="none", trainer={"max_epochs": 1})
+    one = train(made, output=tmp_path / "one")
+    other = train(made, ["batch.portion=2"], output=tmp_path / "other")
+    a, b = (holotype.load_checkpoint(run.weights)[0].state_dict() for run in (one, other))
+    for key, value in a.items():
+        torch.testing.assert_close(b[key], value, rtol=1e-4, atol=1e-5)
+
+
+def test_mixed_classes_and_label_smoothing_train(photographs: dict[str, str], tmp_path: Path) -> None:
+    made = classifier(
+        photographs,
+        augmentation={"name": "digits", "mixup": 0.2},
+        loss={"label_smoothing": 0.1},
+        trainer={"max_epochs": 1},
+    )
+    assert np.isfinite(train(made, output=tmp_path / "run").validation["val_loss"])
+
+
+# -- without labels ------------------------------------------------------------------------------
+
+
+def test_a_masked_autoencoder_leaves_an_encoder_to_fine_tune_from(
+    masked: RunResult, photographs: dict[str, str], tmp_path: Path
+) -> None:
+    encoder, info = holotype.load_checkpoint(masked.folder / "encoder.safetensors")
+    assert (info.network, info.config["num_classes"]) == ("vision/vit_t16", 0)
+    probe = recipe(
+        photographs, "vit_t16", {}, from_pretrained=str(masked.folder), freeze="encoder", augmentation="none"
+    )
+    result = train(probe, ["optimizer.lr=0.01"], output=tmp_path / "probe")
+    net, told = holotype.load_checkpoint(result.weights)
+    assert told.record["lineage"]["parent"]["network"] == "vision/vit_t16"
+    assert len(told.record["lineage"]["parent"]["sha256"]) == 64
+    before = encoder.state_dict()
+    after = {key: value for key, value in net.state_dict().items() if not key.startswith("classifier")}
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[key], before[key]) for key in before), "what is frozen has changed"
+    assert net.get_parameter("classifier.weight").shape == (2, 32)
+
+
+def test_masks_are_the_same_in_every_epoch(masked: RunResult) -> None:
+    with (masked.folder / "metrics.csv").open() as file:
+        losses = [float(row["val_loss"]) for row in csv.DictReader(file) if row["val_loss"]]
+    assert len(losses) == 2
+    assert masked.validation["val_loss"] == min(losses)
+
+
+@pytest.mark.parametrize("model", ["simclr", "byol", "dino_v1", "i_jepa"])
+def test_self_supervision_measures_what_it_has_learned(
+    model: str, photographs: dict[str, str], tmp_path: Path
+) -> None:
+    made = recipe(photographs, model, small(model), trainer={"max_epochs": 1})
+    if model != "simclr":  # the default presets are for photographs, and take their time
+        made["augmentation"] = {"name": "digits_views", "local_crops": 2 * (model == "dino_v1")}
+    result = train(made, output=tmp_path / "run")
+    assert set(result.validation) == {"val_loss", "val_knn_accuracy"}
+    assert result.best_epoch == 1
+    encoder, info = holotype.load_checkpoint(result.folder / "encoder.safetensors")
+    kept = holotype.load_checkpoint(result.weights)[0].trained_encoder.state_dict()
+    assert info.network == "vision/vit_t16"
+    assert all(torch.equal(value, kept[key]) for key, value in encoder.state_dict().items())
+
+
+def test_a_run_becomes_an_entry(masked: RunResult, photographs: dict[str, str], tmp_path: Path) -> None:
+    entry = register_run(masked.folder, "vit_t16_photographs")
+    try:
+        assert (entry.zoo, entry.tag, entry.network) == ("session", "photographs", "vision/vit_t16")
+        net, info = holotype.load_pretrained_model("vit_t16_photographs")
+        assert info.bound
+        made = recipe(photographs, "vit_t16", {"drop_path_rate": 0.1}, from_pretrained="vit_t16_photographs")
+        tuned = train(made, ["trainer.max_epochs=1"], output=tmp_path / "tuned")
+        assert tuned.validation
+        detector = holotype.create_model("detr", num_classes=3, backbone="vit_t16_photographs", size=64)
+        assert detector.backbone.stage_channels[-1] == net.num_features
+    finally:
+        holotype.registry.refresh()
+    assert entry_of(masked.folder, "other")["formats"]["safetensors"]["url"].startswith("file://")
+
+
+# -- detection -----------------------------------------------------------------------------------
+
+
+def test_a_detector_trains_from_boxes(shapes: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("pycocotools")
+    params = {"size": 64, "backbone": "convnext_v2_atto", "backbone_params": BACKBONE}
+    made = recipe(shapes, "retinanet", params, batch={"images": 3}, trainer={"max_epochs": 1})
+    result = train(made, output=tmp_path / "run")
+    assert set(result.validation) == {"val_loss", "val_map", "val_map_50", "val_map_75"}
+    _, info = holotype.load_checkpoint(result.weights)
+    assert list(info.class_to_idx) == ["circle", "square", "triangle"]
+
+
+def test_boxes_follow_their_picture(shapes: dict[str, Any]) -> None:
+    table = load_image_dataset(shapes).splits["train"]
+    reader = ImageReader(table, (32, 32), mode="letterbox")
+    batch = reader.batch(np.arange(len(table)))
+    assert batch.images.shape == (len(table), 3, 32, 32)
+    for at, target in enumerate(batch.targets):
+        kept = target[target[:, 4] >= 0]
+        assert len(kept) == len(table.boxes[at].labels)
+        np.testing.assert_allclose(kept[:, :4], np.asarray(table.boxes[at].boxes) / 2, atol=1e-4)
+
+
+def test_a_backbone_begins_with_another_run(
+    classified: RunResult, shapes: dict[str, Any], tmp_path: Path
+) -> None:
+    made = recipe(shapes, "detr", {"size": 32}, from_pretrained=str(classified.folder), freeze="encoder")
+    job = ImageJob(load_recipe(made))
+    job.prepare("cpu", lambda line: None, None)
+    net, theirs = job.network(), holotype.load_checkpoint(classified.weights)[0].state_dict()
+    backbone = net.get_submodule("backbone")
+    assert all(torch.equal(value, theirs[key]) for key, value in backbone.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
+    assert any(parameter.requires_grad for parameter in net.parameters())
+
+
+# -- batches -------------------------------------------------------------------------------------
+
+
+def test_an_epoch_is_a_function_of_seed_and_epoch_that_processes_share(photographs: dict[str, str]) -> None:
+    reader = ImageReader(load_image_dataset(photographs).splits["train"], (16, 16))
+    how: dict[str, Any] = {"images": 5, "portion": 3, "seed": 1}
+    batches = ImageBatches(reader, **how)
+    assert batches.steps_in(0) == 3, "18 images make three whole batches of 5"
+    assert not np.array_equal(batches.order(0), batches.order(1))
+    steps = list(batches.steps(0))
+    again = list(batches.steps(0, first=1))
+    for one, other in zip(steps[1:], again, strict=True):
+        assert one.total == other.total == 5
+        assert [len(portion) for portion in one.portions] == [3, 2]
+        for a, b in zip(one.portions, other.portions, strict=True):
+            assert torch.equal(a.images, b.images)
+    ranks = [list(ImageBatches(reader, **how, rank=rank, world_size=2).steps(0)) for rank in (0, 1)]
+    for whole, first, second in zip(steps, *ranks, strict=True):
+        assert len(first.portions) == len(second.portions) == len(whole.portions)
+        for portion, a, b in zip(whole.portions, first.portions, second.portions, strict=True):
+            both = torch.empty_like(portion.images)
+            both[0::2], both[1::2] = a.images, b.images
+            assert torch.equal(both, portion.images)
+
+
+def test_a_process_without_images_computes_along(photographs: dict[str, str]) -> None:
+    reader = ImageReader(load_image_dataset(photographs).splits["train"], (16, 16))
+    step = next(ImageBatches(reader, images=1, rank=1, world_size=2).steps(0))
+    assert (len(step.portions[0]), step.portions[0].weight, step.total) == (1, 0.0, 1)
+
+
+def test_every_image_is_measured_once(photographs: dict[str, str]) -> None:
+    reader = ImageReader(load_image_dataset(photographs).splits["val"], (16, 16))
+    sizes = [len(batch) for batch in ImagesToMeasure(reader, images=3)]
+    assert sizes == [3, 3, 2]
+    both = [
+        sum(len(b) for b in ImagesToMeasure(reader, images=3, rank=rank, world_size=2)) for rank in (0, 1)
+    ]
+    assert both == [4, 4]
+
+
+def test_what_does_not_fit_into_memory_is_read_again(
+    photographs: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = load_image_dataset(photographs).splits["val"]
+    kept = ImageReader(table, (16, 16)).batch(np.arange(8)).images
+    monkeypatch.setattr("holotype.training.image_batches._KEPT_BYTES", 0)
+    assert torch.equal(ImageReader(table, (16, 16)).batch(np.arange(8)).images, kept)
+
+
+# -- what is refused -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "told"),
+    [
+        ({"model": {"name": "vit_t16", "params": {**TINY, "size": 32, "num_classes": 7}}}, ConfigError, "has 2 classes"),
+        ({"model": {"name": "vit_t16", "params": {**TINY, "size": 33}}}, HolotypeError, "no multiple of"),
+        ({"model": {"name": "detr", "params": {"size": 64}}}, DataError, "learns from boxes"),
+        ({"model": {"name": "simclr", "params": {"size": 32}}, "batch": {"images": 1}}, ConfigError, "at least 2"),
+    ],
+)  # fmt: skip
+def test_nothing_is_written_where_it_cannot_train(
+    photographs: dict[str, str], tmp_path: Path, change: dict[str, Any], error: type[Exception], told: str
+) -> None:
+    with pytest.raises(error, match=told):
+        train({**classifier(photographs), **change}, output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_neighbours_can_be_counted_only_where_there_are_classes(
+    shapes: dict[str, Any], tmp_path: Path
+) -> None:
+    made = recipe(shapes, "simclr", small("simclr"), trainer={"monitor": "val_knn_accuracy"})
+    with pytest.raises(DataError, match="val_knn_accuracy needs classes"):
+        train(made, output=tmp_path / "run")
+
+
+def test_training_leaves_the_callers_randomness_alone(
+    masked: RunResult, photographs: dict[str, str], tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(())
+    torch.manual_seed(1)
+    made = recipe(photographs, "vit_t16", {}, from_pretrained=str(masked.folder), trainer={"max_epochs": 1})
+    train(made, output=tmp_path / "run")
+    assert torch.equal(torch.rand(()), expected)
+
+
+def test_weights_of_another_network_are_refused(
+    masked: RunResult, photographs: dict[str, str], tmp_path: Path
+) -> None:
+    source = {"from_pretrained": str(masked.folder)}
+    other = recipe(photographs, "vit_t16", {"num_heads": 4}, **source)
+    with pytest.raises(ConfigError, match=r"num_heads: 4 here, 2 in the file"):
+        train(other, output=tmp_path / "run")
+    other = recipe(photographs, "resnet_v1_18", {"size": 32}, **source)
+    with pytest.raises(HolotypeError, match="vit_t16"):
+        train(other, output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unfinished_run_is_no_entry(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no folder of a finished run"):
+        entry_of(tmp_path, "vit_t16_x")
