@@ -24,7 +24,8 @@ from holotype.data.augmentation_geometry import (
     uniform,
 )
 from holotype.data.augmentation_presets import check_augmentation, preset_options
-from holotype.errors import MissingExtraError, ParameterError, ShapeError
+from holotype.errors import ParameterError, ShapeError
+from holotype.extras import missing_extra
 
 __all__ = ["Augmentation", "check_augmentation", "make_augmentation"]
 
@@ -240,11 +241,7 @@ def _kornia() -> Any:
     try:
         import kornia.augmentation
     except ImportError as error:
-        raise MissingExtraError(
-            "augmentation needs kornia, which is not installed.",
-            given="kornia",
-            hint='Install it: pip install "holotype[vision-training]"',
-        ) from error
+        raise missing_extra(error, "augmentation") or error from error
     return kornia.augmentation
 
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from holotype.errors import HolotypeError, ImageError, MissingExtraError
+from holotype.errors import HolotypeError, ImageError
+from holotype.extras import missing_extra
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -303,11 +304,7 @@ def _pillow() -> Any:
     try:
         from PIL import Image
     except ImportError as error:
-        raise MissingExtraError(
-            "reading pictures needs Pillow, which is not installed.",
-            given="PIL",
-            hint='Install it: pip install "holotype[vision]"',
-        ) from error
+        raise missing_extra(error, "reading pictures") or error from error
     return Image
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from holotype.errors import HolotypeError, ImageError, MetadataError, MissingExtraError
+from holotype.errors import HolotypeError, ImageError, MetadataError
+from holotype.extras import missing_extra
 from holotype.names import nearest
 
 if TYPE_CHECKING:
@@ -199,11 +200,7 @@ def _pillow() -> Any:
     try:
         from PIL import Image
     except ImportError as error:
-        raise MissingExtraError(
-            "reading pictures needs Pillow, which is not installed.",
-            given="PIL",
-            hint='Install it: pip install "holotype[vision]"',
-        ) from error
+        raise missing_extra(error, "reading pictures") or error from error
     return Image
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from holotype.errors import DataError, MissingExtraError
+from holotype.errors import DataError
+from holotype.extras import missing_extra
 
 if TYPE_CHECKING:
     from holotype.zoos.vision.detection.interface import Boxes, Detections
@@ -94,9 +95,5 @@ def _pycocotools() -> tuple[Any, Any]:
         from pycocotools.coco import COCO  # type: ignore[import-untyped]  # it has none
         from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
     except ImportError as error:
-        raise MissingExtraError(
-            "mean average precision needs pycocotools, which is not installed.",
-            given="pycocotools",
-            hint='Install it: pip install "holotype[vision-training]"',
-        ) from error
+        raise missing_extra(error, "mean average precision") or error from error
     return COCO, COCOeval

@@ -351,11 +351,13 @@ def _built(name: str | Path) -> nn.Module:
     if registry.exists(text):
         return registry.create_model(text)
     if registry.pretrained_exists(text):
+        from holotype.loading.pretrained import config_of
+
         entry = registry.get_pretrained_metadata(text)
         network = entry.network
         if "/" not in network and registry.exists(f"{entry.zoo}/{network}"):
             network = f"{entry.zoo}/{network}"
-        return registry.create_model(network, **entry.config)
+        return registry.create_model(network, **config_of(entry, network, registry))
     raise UnknownModelError(
         f"no architecture, pretrained entry or weight file named {text!r}.",
         given=text,

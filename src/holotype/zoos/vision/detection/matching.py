@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from holotype.errors import DataError, MissingExtraError, ShapeError, TrainingError
+from holotype.errors import DataError, ShapeError, TrainingError
+from holotype.extras import missing_extra
 from holotype.zoos.vision.detection.boxes import corners_to_centers, giou, pairwise_giou
 from holotype.zoos.vision.detection.focal_loss import sigmoid_focal_loss
 from holotype.zoos.vision.detection.interface import Boxes
@@ -166,9 +167,5 @@ def _linear_sum_assignment() -> Any:
     try:
         from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]  # it has none
     except ImportError as error:
-        raise MissingExtraError(
-            "matching boxes with queries needs SciPy, which is not installed.",
-            given="scipy",
-            hint='Install it: pip install "holotype[vision-training]"',
-        ) from error
+        raise missing_extra(error, "matching boxes with queries") or error from error
     return linear_sum_assignment
