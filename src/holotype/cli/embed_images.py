@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from holotype.cli.predict_images import bar, finish
+from holotype.cli.predict_images import bar, count, finish
 from holotype.cli.show import plain
 
 _ENDINGS = (".safetensors", ".pt", ".npz")
@@ -20,7 +20,7 @@ _ONLY_PROTEINS = {
 
 def add_arguments(group: Any) -> None:
     """The options of this verb that are for images."""
-    group.add_argument("--batch-size", type=int, metavar="N", help="images at once (default: 16)")
+    group.add_argument("--batch-size", type=count, metavar="N", help="images at once (default: 16)")
     group.add_argument(
         "--skip-broken", action="store_true", help="exit with 0 though some images could not be read"
     )

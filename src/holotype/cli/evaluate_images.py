@@ -7,7 +7,7 @@ import sys
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from holotype.cli.predict_images import bar
+from holotype.cli.predict_images import bar, count, load
 from holotype.cli.show import BOLD, DIM, coloured, fields, number, plain, print_json, table, width
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def add_arguments(group: Any) -> None:
     group.add_argument(
         "--method", choices=("knn", "linear"), help="of the probe: nearest neighbours, or logistic regression"
     )
-    group.add_argument("-k", type=int, metavar="N", help="neighbours (default: 20)")
-    group.add_argument("--batch-size", type=int, metavar="N", help="images at once (default: 16)")
+    group.add_argument("-k", type=count, metavar="N", help="neighbours (default: 20)")
+    group.add_argument("--batch-size", type=count, metavar="N", help="images at once (default: 16)")
 
 
 def is_meant(arguments: argparse.Namespace) -> bool:
@@ -60,10 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"holotype evaluate: {wrong}", file=sys.stderr)
         return 2
     from holotype.evaluation.image_models import evaluate_classifier, evaluate_detector, probe_encoder
-    from holotype.prediction.image_model import image_task, load_image_model
+    from holotype.prediction.image_model import image_task
     from holotype.tasks import Task
 
-    opened = load_image_model(arguments.model, device=arguments.device)
+    opened = load(arguments.model, arguments.device)
     detects = image_task(*opened) == Task.OBJECT_DETECTION
     data, split = _data(arguments)
     common: dict[str, Any] = {"split": split, "batch_size": arguments.batch_size or (4 if detects else 16)}
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             report = evaluate_classifier(opened, data, **common)
     if arguments.json:
-        print_json({**report.to_dict(), "model": arguments.model})
+        print_json(report.to_dict())
     else:
         _show(report, arguments.model)
     return 0
@@ -114,6 +114,8 @@ def _problem(arguments: argparse.Namespace) -> str | None:
         return "a probe learns from some images and is tested on others: --train DIR --test DIR"
     if arguments.coco and not arguments.images:
         return "--coco FILE tells what is in the images of --images DIR"
+    if arguments.k is not None and (arguments.method == "linear" or not (arguments.method or arguments.test)):
+        return "-k are the neighbours of a probe: --method knn"
     if arguments.images and arguments.method:
         return "a probe needs images to learn from: --train DIR --test DIR, or --data NAME"
     return None
@@ -170,7 +172,7 @@ def _probe(report: ProbeReport) -> None:
                 ("probe", how),
                 ("accuracy", _share(result.accuracy, result.interval)),
                 ("right", f"{number(result.correct)} of {number(result.total)}"),
-                ("learned from", f"{number(report.train)} images of {result.classes:,} classes"),
+                ("learned from", f"{number(report.train)} images of {result.classes:,} {'class' if result.classes == 1 else 'classes'}"),
                 ("embeddings", f"{number(report.width)} numbers an image"),
                 ("data", report.data),
             ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from holotype.cli.predict_images import count
 from holotype.cli.show import BOLD, coloured, fields, number
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="count the multiplications of a model of images, and time it here",
     )
-    parser.add_argument("--batch", type=int, metavar="N", help="images at once (with --measure; default: 1)")
+    parser.add_argument("--batch", type=count, metavar="N", help="images at once (with --measure; default: 1)")
     parser.add_argument("--device", metavar="DEVICE", help="where to time it (default: cpu)")
 
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,9 @@ _OPTIONS = {
 
 def add_arguments(group: Any) -> None:
     """The options of this verb that are for images."""
-    group.add_argument("-k", "--top", type=int, metavar="N", help="how many classes (default: 5)")
+    group.add_argument("-k", "--top", type=count, metavar="N", help="how many classes (default: 5)")
     group.add_argument(
-        "--batch-size", type=int, metavar="N", help="images at once (default: 16; detectors: 4)"
+        "--batch-size", type=count, metavar="N", help="images at once (default: 16; detectors: 4)"
     )
     group.add_argument(
         "--pictures", metavar="FOLDER", help="draw boxes, or what a masked image model reconstructs"
@@ -42,6 +43,25 @@ def add_arguments(group: Any) -> None:
     group.add_argument(
         "--skip-broken", action="store_true", help="exit with 0 though some images could not be read"
     )
+
+
+def count(text: str) -> int:
+    """A number of things, for `argparse`."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 on, not {plain(text)!r}")
+    return value
+
+
+def load(name: str, device: str) -> Any:
+    """A model of images, and its record, which calls it what the command called it."""
+    from holotype.prediction.image_model import load_image_model
+
+    net, info = load_image_model(name, device=device)
+    return net, replace(info, name=name)
 
 
 def given(arguments: argparse.Namespace) -> list[str]:
@@ -62,13 +82,13 @@ def problem(arguments: argparse.Namespace) -> str | None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Classify, detect or reconstruct, as the model does."""
-    from holotype.prediction.image_model import image_task, load_image_model, refuse
+    from holotype.prediction.image_model import image_task, refuse
     from holotype.prediction.rows import check_rows
     from holotype.tasks import Task
 
     if arguments.output is not None:  # before a model is fetched
         check_rows(Path(arguments.output), overwrite=arguments.overwrite)
-    opened = load_image_model(arguments.name, device=arguments.device)
+    opened = load(arguments.name, arguments.device)
     task = image_task(*opened)
     if task == Task.SELF_SUPERVISED_LEARNING:
         raise refuse(arguments.name, task, "predicting")

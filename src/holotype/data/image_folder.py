@@ -54,6 +54,15 @@ def parts_of(folder: Path) -> dict[str, Path]:
     return found if "train" in found and (len(found) > 1 or len(there) == 1) else {}
 
 
+def has_classes(folder: Path) -> bool:
+    """Has it subfolders, which `read_folder` takes for classes?
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    return bool(_subfolders(folder))
+
+
 def read_folder(folder: Path, *, root: Path | None = None) -> Found:
     """The images of a folder; its first-level subfolders are the classes, in the order of their names.
 

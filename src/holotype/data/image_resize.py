@@ -106,7 +106,9 @@ def resize_to(
             image = image.resize((width, height), resampling, reducing_gap=2.0)
     elif mode == "crop":
         scale_x = scale_y = max(width / whole_width, height / whole_height)
-        kept_x, kept_y = width / scale_x / whole_width, height / scale_y / whole_height  # of the whole, <= 1
+        # Of the whole; rounded, what is all of it may come out above 1.
+        kept_x = min(1.0, width / scale_x / whole_width)
+        kept_y = min(1.0, height / scale_y / whole_height)
         left, top = -(1 - kept_x) / 2 * whole_width * scale_x, -(1 - kept_y) / 2 * whole_height * scale_y
         edge_x, edge_y = (1 - kept_x) / 2 * image.width, (1 - kept_y) / 2 * image.height
         window = (edge_x, edge_y, image.width - edge_x, image.height - edge_y)

@@ -35,6 +35,7 @@ __all__ = [
     "decode",
     "image_extensions",
     "in_threads",
+    "readable_formats",
     "sha256_of",
 ]
 
@@ -247,7 +248,7 @@ def decode(
 
     try:
         file = io.BytesIO(content) if isinstance(content, bytes) else content
-        with pillow.open(file, formats=_formats()) as opened:
+        with pillow.open(file, formats=readable_formats()) as opened:
             whole = opened.size
             turned = opened.format in ("JPEG", "TIFF", "PNG", "WEBP", "MPO") and (
                 opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
@@ -294,7 +295,8 @@ def image_extensions() -> frozenset[str]:
 
 
 @lru_cache(maxsize=1)
-def _formats() -> tuple[str, ...]:
+def readable_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are read, such as ``"JPEG"``: none that runs another program."""
     pillow = _pillow()
     pillow.init()
     return tuple(kind for kind in pillow.OPEN if kind not in _NOT_READ)

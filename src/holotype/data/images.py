@@ -27,7 +27,7 @@ import numpy as np
 
 from holotype.data.coco import read_coco
 from holotype.data.image_dataset import HASHED_BYTES, ImageDataset, assembled, divided
-from holotype.data.image_folder import LIST_ENDINGS, parts_of, read_folder, read_list
+from holotype.data.image_folder import LIST_ENDINGS, has_classes, parts_of, read_folder, read_list
 from holotype.data.image_splits import PARTS
 from holotype.data.image_tables import Found, ImageTable, LabelledBoxes, PixelSource
 from holotype.data.shards import expand_shards, is_shards, read_shards
@@ -44,6 +44,7 @@ __all__ = [
     "ImageDataset",
     "ImageTable",
     "LabelledBoxes",
+    "image_data_kinds",
     "image_data_problems",
     "load_image_dataset",
 ]
@@ -119,6 +120,34 @@ def image_data_problems(spec: object, *, relative_to: str | Path | None = None) 
                 wrong = _missing(path, folder)
                 problems += [f"{key}{'.' if at else ''}{at}: {wrong}"] if wrong else []
     return problems
+
+
+def image_data_kinds(spec: object, *, relative_to: str | Path | None = None) -> dict[str, str | None]:
+    """What the parts of a `spec` without problems are labelled with, as far as can be told without reading.
+
+    Returns:
+        part -> ``"classes"``, ``"boxes"``, ``"unlabelled"``, or None where only reading it tells; what is not
+        divided is ``"train"``. Empty for a registered dataset.
+
+    Raises:
+        As `load_image_dataset`.
+    """
+    if not isinstance(spec, (str, Path, Mapping)):
+        return {}
+    mapping, folder, _ = _as_mapping(spec, Path(relative_to or "."))
+    if "images" in mapping:
+        kind = "boxes" if "annotations" in mapping else _kind_of(mapping["images"], folder)
+        return dict.fromkeys(PARTS if mapping.get("split") else ("train",), kind)
+    return {part: _kind_of(mapping[part], folder) for part in PARTS if part in mapping}
+
+
+def _kind_of(given: object, folder: Path) -> str | None:
+    if isinstance(given, Mapping):
+        return "boxes"
+    path = folder / Path(str(given)).expanduser()
+    if not path.is_dir():
+        return None
+    return "classes" if has_classes(path) else "unlabelled"
 
 
 # -- what is meant -----------------------------------------------------------------------------------------

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from os import PathLike, fspath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -175,9 +177,14 @@ def open_image(image: Image | AnyPath) -> Image:
     pillow = _pillow()
     if not isinstance(image, (str, PathLike)):
         return _as_rgb(image, "the picture")
+    from holotype.data.image_tables import readable_formats
+
     path = fspath(image)
     try:
-        with pillow.open(path) as opened:
+        # A pipe that nobody writes to would be waited for without end.
+        if not stat.S_ISREG(kind := Path(path).stat().st_mode) and not stat.S_ISDIR(kind):
+            raise ImageError(f"{path} is no file, but a pipe or a device.", given=path)
+        with pillow.open(path, formats=readable_formats()) as opened:
             return _as_rgb(opened, path)
     except HolotypeError:
         raise
@@ -190,7 +197,7 @@ def open_image(image: Image | AnyPath) -> Image:
     except PermissionError as error:
         raise ImageError(f"{path} may not be read.", given=path) from error
     except pillow.UnidentifiedImageError as error:
-        raise ImageError(f"{path} is not a picture of any format that Pillow knows.", given=path) from error
+        raise ImageError(f"{path} is not a picture of any format that is read here.", given=path) from error
     except Exception as error:  # on damaged files decoders raise whatever they stumble over
         reason = str(error) or type(error).__name__
         raise ImageError(f"{path} is damaged or cannot be decoded: {reason}", given=path) from error

@@ -166,11 +166,7 @@ def evaluate_classifier(
     called = model_name(name, info)
     task = image_task(net, info)
     if task != Task.IMAGE_CLASSIFICATION or not getattr(net, "num_classes", 1):
-        raise (
-            refuse(called, task, "measuring how it classifies")
-            if task != Task.IMAGE_CLASSIFICATION
-            else (DataError(f"{called} has no classes: its head was removed.", given=called))
-        )
+        raise _no_classes(called, task)
     names = class_names(info)
     outputs = _match(dataset.classes, names, int(getattr(net, "num_classes", len(names))), called)
     logits = torch.cat(list(_batches(net, info, table, net, batch_size, "classifying", progress)))
@@ -286,6 +282,8 @@ def probe_encoder(
     _, train = _part(dataset, "train", "classes")
     if train is test:
         raise DataError("the probe would be tested on what it learns from.", given=split)
+    if len(np.unique(np.asarray(train.labels))) < 2:
+        raise DataError("the training data are all of one class: there is nothing to tell apart.", given=1)
     net, info = opened(name, device)
     called = model_name(name, info)
     embed, note = embedding_of(net, info, called)
@@ -312,6 +310,14 @@ def probe_encoder(
     )
 
 
+def _no_classes(name: str, task: str) -> DataError:
+    probe = f"What its embeddings are worth: holotype evaluate {name} --train DIR --test DIR --method knn"
+    if task == Task.IMAGE_CLASSIFICATION:
+        return DataError(f"{name} has no classes: its head was removed.", given=name, hint=probe)
+    embeds = task in (Task.MASKED_IMAGE_MODELING, Task.SELF_SUPERVISED_LEARNING)
+    return refuse(name, task, "measuring how it classifies", hint=probe if embeds else None)
+
+
 def _part(data: Data, split: str, kind: str) -> tuple[ImageDataset, ImageTable]:
     dataset = data if isinstance(data, ImageDataset) else load_image_dataset(data)
     if split not in dataset.splits:
@@ -319,6 +325,7 @@ def _part(data: Data, split: str, kind: str) -> tuple[ImageDataset, ImageTable]:
             f"{dataset.name} has no part {split!r}; it has: {', '.join(dataset.splits)}.",
             given=split,
             nearest=nearest(split, dataset.splits),
+            hint=f"One of them: --split {next(iter(dataset.splits))}; or all images of a folder: --images DIR",
         )
     table = dataset.splits[split]
     if table.kind != kind:

@@ -66,6 +66,8 @@ def find_images(paths: AnyPath | Iterable[AnyPath]) -> FoundImages:
     skipped: dict[str, None] = {}
     for given in several:
         path = fspath(given)
+        if not path:  # the shell's variable was empty; as a path it would be the current folder
+            raise DataError("a path of an image is empty.", given=path)
         folder = Path(path).is_dir()
         if folder:
             inside = _inside(path)

@@ -109,8 +109,8 @@ def check_image_task(name: object, task: str | None) -> None:
         )
 
 
-def refuse(name: object, task: str, wanted: str) -> DataError:
-    """What to raise for a model of images that another command is for."""
+def refuse(name: object, task: str, wanted: str, *, hint: str | None = None) -> DataError:
+    """What to raise for a model of images that another command is for; the hint tells which, if not given."""
     hints = {
         Task.IMAGE_CLASSIFICATION: f"holotype predict {name} IMAGES",
         Task.OBJECT_DETECTION: f"holotype predict {name} IMAGES --pictures FOLDER",
@@ -128,7 +128,7 @@ def refuse(name: object, task: str, wanted: str) -> DataError:
     return DataError(
         f"{name} {said}; {wanted} is not for it.",
         given=str(name),
-        hint=None if known is None else hints[known],
+        hint=hint or (None if known is None else hints[known]),
     )
 
 

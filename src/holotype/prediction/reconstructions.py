@@ -153,7 +153,7 @@ def _one(
     with evaluating(net) as like:
         devices = [like.device] if like.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
-            torch.manual_seed(seed * 1_000_003 + place)
+            torch.manual_seed((seed * 1_000_003 + place) % 2**63)
             masked, made, mask = reconstruct(image[None].to(device=like.device, dtype=like.dtype))
 
     def shown(tensor: Tensor) -> Tensor:

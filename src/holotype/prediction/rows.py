@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from holotype.errors import DataError, MissingExtraError
 
@@ -71,7 +71,7 @@ def check_rows(path: Path, *, overwrite: bool = False, endings: Sequence[str] = 
             f"{path}: this is written as {', '.join(endings[:-1])} or {endings[-1]}, "
             f"not as {ending or 'a file without an ending'}.",
             given=str(path),
-            hint=f"-o {path.with_suffix(endings[0])}",
+            hint=f"-o {path.with_suffix(endings[0])}" if path.name else None,
         )
     if ending == ".parquet":
         _pyarrow()
@@ -135,11 +135,21 @@ def _value(value: object) -> Any:
     return text(value) if tolist is None else tolist()
 
 
+class _Lines:
+    """Ends lines of CSV with a line feed; `csv` quotes a carriage return only if it ends lines with one, too."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, line: str) -> int:
+        return self._file.write(line.removesuffix("\r\n") + "\n")
+
+
 class _Csv:
     def __init__(self, path: Path, columns: Mapping[str, Kind]) -> None:
         self._columns, self._begun = columns, False
         self._file = path.open("x", encoding="utf-8", newline="")
-        self._csv = csv.writer(self._file, lineterminator="\n")
+        self._csv = csv.writer(_Lines(self._file), lineterminator="\r\n")
         if "vector" not in columns.values():
             self._begin({})
 

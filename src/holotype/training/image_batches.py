@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -22,6 +22,8 @@ from torch import Tensor
 
 from holotype.data.image_resize import read_image
 from holotype.data.image_tables import ImageTable
+from holotype.data.pictures import Preprocessing
+from holotype.errors import ImageError
 from holotype.training.batches import Step
 
 _KEPT_BYTES = 1 << 30  # decoded images up to this size stay in memory
@@ -38,7 +40,9 @@ class ImageReader:
         table: the images.
         size: (height, width).
         mode: how a picture is brought to it; see `holotype.data.image_resize.resize_to`.
+        exact: bring what has no boxes there as `holotype predict` does, to the last bit; that is slower.
         device: where batches are put.
+        unreadable: told the position of an image that cannot be read, before the error is raised.
     """
 
     def __init__(
@@ -47,9 +51,14 @@ class ImageReader:
         size: tuple[int, int],
         *,
         mode: str = "crop",
+        exact: bool = False,
         device: torch.device | str = "cpu",
+        unreadable: Callable[[int], None] | None = None,
     ) -> None:
         self.table, self.size, self.mode, self.device = table, size, mode, torch.device(device)
+        how = Preprocessing(size, mean=(0, 0, 0), std=(1, 1, 1), interpolation="bilinear")
+        self._exact = how if exact and table.boxes is None else None
+        self._unreadable = unreadable
         count = len(table)
         kept = count * 3 * size[0] * size[1] <= _KEPT_BYTES
         self._pixels = torch.empty(count if kept else 0, 3, *size, dtype=torch.uint8)
@@ -57,6 +66,7 @@ class ImageReader:
         if table.boxes is not None:
             self._most = max((len(one.labels) for one in table.boxes), default=0)
             self._boxes = torch.full((count, self._most, 5), float(_UNLABELLED))
+        self._contents = torch.tensor([[size[1], size[0]]]).repeat(count, 1)
         labels = np.full(count, _UNLABELLED) if table.labels is None else table.labels
         self._labels = torch.from_numpy(labels.astype(np.int64))
         self._pool = ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1), "read-images")
@@ -77,9 +87,18 @@ class ImageReader:
 
     def _read(self, at: int) -> Tensor:
         """One image as (3, H, W) uint8."""
-        pixels, place = read_image(self.table, at, self.size, self.mode)
+        try:
+            if self._exact is not None:
+                pixels = (self._exact(self.table.open(at)) * 255).round().to(torch.uint8)
+            else:
+                pixels, place = read_image(self.table, at, self.size, self.mode)
+        except ImageError:
+            if self._unreadable is not None:
+                self._unreadable(at)
+            raise
         if self.table.boxes is not None:
             found = self.table.boxes[at]
+            self._contents[at] = torch.tensor(place.content[::-1])
             moved = torch.cat(
                 [place.to_result(found.boxes), torch.as_tensor(found.labels)[:, None].float()], dim=1
             )
@@ -125,6 +144,13 @@ class ImageBatch:
     def targets(self) -> Tensor:
         """(B,) classes, -1 where there is none; or (B, M, 5) x1 y1 x2 y2 label, label -1 at padding."""
         return self._all()[1]
+
+    @property
+    def contents(self) -> Tensor:
+        """(B, 2): width and height of what is picture; the rest, on the right and below, is padding."""
+        self._all()
+        reader = self._reader
+        return reader._contents[torch.from_numpy(self._indices)].to(reader.device)
 
     def load(self) -> ImageBatch:
         """Have everything on the device now.
@@ -208,6 +234,21 @@ class ImageBatches:
         mine = images[self._rank :: self._world_size]
         # All processes compute as many portions, since each waits for the gradients of the others.
         return self.reader.batch(mine) if len(mine) else self.reader.batch(images[:1], weight=0.0)
+
+
+def fewest_at_once(count: int, images: int, portion: int | None, accumulate: int = 1) -> int:
+    """How many images the smallest portion of an epoch has, in all processes together.
+
+    Args:
+        count: of the training images.
+        images: of one batch.
+        portion: see `ImageBatches`; so is `accumulate`.
+        accumulate: …
+    """
+    step = min(count, images * accumulate)  # incomplete only where it is the only one
+    sizes = {images, step % images or images} if step > images else {step}
+    most = min(portion or images, images)
+    return min(size % most or most for size in sizes)
 
 
 class ImagesToMeasure:

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,8 @@ from holotype.errors import ConfigError, DataError
 from holotype.evaluation.probe import wilson_interval
 from holotype.loading.build import build_empty
 from holotype.tasks import Task
-from holotype.training.folder import ENCODER, RESULT, WEIGHTS, RunResult, replace_file, write_json
-from holotype.training.image_batches import ImageBatches, ImageReader, ImagesToMeasure
+from holotype.training.folder import ENCODER, RESULT, WEIGHTS, RunResult, folder_of, replace_file, write_json
+from holotype.training.image_batches import ImageBatches, ImageReader, ImagesToMeasure, fewest_at_once
 from holotype.training.image_objectives import (
     ImageClassification,
     ImageObjective,
@@ -28,17 +29,25 @@ from holotype.training.image_objectives import (
     ObjectDetection,
     SelfSupervision,
 )
-from holotype.training.image_recipe import AUGMENTED, PARTS, ImageRecipe
-from holotype.training.initial import HEADS, Initial, as_params, fill, load_initial, other_architecture
+from holotype.training.image_recipe import AUGMENTED, LABELLED, PARTS, ImageRecipe
+from holotype.training.initial import (
+    HEADS,
+    Initial,
+    as_params,
+    fill,
+    load_initial,
+    other_architecture,
+    statistics_of_entry,
+)
 from holotype.training.job import Amount, Tell, Work, finite, metric, result_of
 from holotype.training.lineage import lineage_of
 from holotype.training.loop import Fitted, Stepper, own_outcomes, seed_all
+from holotype.training.unreadable import content_of, note_unreadable, read_unreadable
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-_LABELLED = {Task.IMAGE_CLASSIFICATION: "classes", Task.OBJECT_DETECTION: "boxes"}
 # The preset whose views are those that a network takes.
 _VIEWS = {"two": "simclr", "multi_crop": "dino", "one": "ijepa"}
 _UNLABELLED = (Task.MASKED_IMAGE_MODELING, Task.SELF_SUPERVISED_LEARNING)
@@ -71,12 +80,7 @@ class ImageJob:
             self.initial = load_initial(recipe.from_pretrained, architecture=self._architecture())
         self.params = self._params()
         net = build_empty(lambda: holotype.create_model(recipe.model.name, **self.params))
-        if getattr(net, "least_images", 1) > (recipe.batch.portion or recipe.batch.images):
-            raise ConfigError(
-                f"{recipe.model.name} compares the images of a batch: at least {net.least_images} at once.",
-                given=recipe.batch.portion or recipe.batch.images,
-                hint="Raise batch.images, and leave batch.portion out.",
-            )
+        self._check_batches(net, 1)
         self._augmentation(net)  # a missing extra is told now
         if self.initial is not None:
             self.network()  # and what does not fit
@@ -95,7 +99,7 @@ class ImageJob:
                 given=dataset.name,
                 hint="Divide it in the recipe: data={images: FOLDER, split: {fractions: [0.8, 0.1, 0.1]}}",
             )
-        wanted = _LABELLED.get(Task(self.task))
+        wanted = LABELLED.get(self.task)
         for part, table in dataset.splits.items():
             if wanted is not None and len(table) and table.kind != wanted:
                 raise DataError(
@@ -111,6 +115,21 @@ class ImageJob:
                 hint="trainer.monitor=last",
             )
 
+    def _check_batches(self, net: nn.Module, processes: int) -> None:
+        """Refuse a batch that leaves too few images to compare, in its smallest portion, for a process."""
+        batch, least = self.recipe.batch, int(getattr(net, "least_images", 1))
+        fewest = fewest_at_once(
+            len(self.dataset.splits["train"]), batch.images, batch.portion, self.recipe.trainer.accumulate
+        )
+        if least > 1 and fewest // processes < least:
+            each = f" in each of {processes} processes" if processes > 1 else ""
+            raise ConfigError(
+                f"{self.recipe.model.name} compares the images of a batch: at least {least} at once{each}, "
+                f"and some come by {fewest}.",
+                given=fewest,
+                hint="Raise batch.images or batch.portion, or choose them so that less is left over.",
+            )
+
     def _architecture(self) -> str | None:
         """What the weights to begin with are to be of, as far as the recipe says."""
         part = PARTS.get(self.task)
@@ -124,10 +143,11 @@ class ImageJob:
             if part is None:
                 self._check_architecture(self.initial)
                 params = {**as_params(self.initial, ("num_classes", "in_channels")), **params}
-            elif part not in params:
+            elif part not in params or self._is_of(self.initial, params[part]):
                 own = as_params(self.initial, ("num_classes", "in_channels", "size"))
+                own |= params.get(f"{part}_params") or {}
                 params = {**params, part: self.initial.architecture, f"{part}_params": own}
-        if self.task in _LABELLED:
+        if self.task in LABELLED:
             count = len(self.dataset.classes)
             if params.get("num_classes", count) != count:
                 raise ConfigError(
@@ -138,6 +158,14 @@ class ImageJob:
                 )
             params["num_classes"] = count
         return params
+
+    @staticmethod
+    def _is_of(initial: Initial, name: object) -> bool:
+        """Is it the architecture of that name?"""
+        from holotype.registries import default_registry as registry
+
+        known = isinstance(name, str) and registry.exists(name)
+        return known and registry.get_model_info(str(name)).qualified_name == initial.architecture
 
     def _check_architecture(self, initial: Initial) -> None:
         from holotype.registries import default_registry as registry
@@ -189,7 +217,10 @@ class ImageJob:
     def binding(self) -> Mapping[str, Any]:
         """The images, and the weights to begin with."""
         parent = None if self.initial is None else self.initial.record["sha256"]
-        return {"data": dict(self.dataset.digests), "parent": parent}
+        # What could not be read has taught nothing yet: it may be mended.
+        before = read_unreadable(folder_of(self.recipe))
+        data = {part: content_of(table, before.get(part, {})) for part, table in self.dataset.splits.items()}
+        return {"data": data, "parent": parent}
 
     # -- during --
 
@@ -200,8 +231,16 @@ class ImageJob:
         self._readers = {}
         for part, table in self.dataset.splits.items():
             # Crops are cut from images that are somewhat larger.
-            as_read = augment.read_size if part == "train" or augment.kind == "views" else size
-            self._readers[part] = ImageReader(table, as_read, mode=self._mode, device=fabric.device)
+            larger = part == "train" or augment.kind == "views"
+            self._readers[part] = ImageReader(
+                table,
+                augment.read_size if larger else size,
+                mode=self._mode,
+                exact=not larger,
+                device=fabric.device,
+                unreadable=partial(note_unreadable, folder_of(recipe), part, table),
+            )
+        self._check_batches(net, fabric.world_size)
         world = {"rank": fabric.global_rank, "world_size": fabric.world_size}
         training = ImageBatches(
             self._readers["train"],
@@ -234,11 +273,14 @@ class ImageJob:
 
     @property
     def statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and std of pixels: the recipe's word, then that of the initial weights, then ImageNet's."""
+        """Mean and std of pixels: the recipe's word, then that of weights to begin with, then ImageNet's."""
         told = self.recipe.preprocessing
         if told is not None:
             return told.mean, told.std
-        return (self.initial.statistics if self.initial is not None else None) or IMAGENET
+        if self.initial is not None:
+            return self.initial.statistics or IMAGENET
+        part = PARTS.get(self.task)
+        return statistics_of_entry(self.params.get(part) if part is not None else None) or IMAGENET
 
     def _augmentation(self, net: Any) -> Augmentation:
         """What the recipe names; for views, fitted to what the network takes."""
@@ -331,7 +373,7 @@ class ImageJob:
         if self.task in _UNLABELLED:
             encoder = getattr(net, "trained_encoder", None) or net.get_submodule("encoder")
             holotype.save_pretrained(encoder, folder / ENCODER, **shared)
-        classes = self.dataset.classes if self.task in _LABELLED else None
+        classes = self.dataset.classes if self.task in LABELLED else None
         holotype.save_pretrained(net, folder / WEIGHTS, classes=classes, **shared)
 
     def _test(self, net: nn.Module, fabric: Fabric) -> tuple[float, Tensor, Tensor]:

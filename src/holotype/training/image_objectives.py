@@ -124,6 +124,8 @@ class ObjectDetection(ImageObjective):
             found = images.new_zeros(len(images), 0, 6)
         else:
             found = padded(net.detect(images, max_detections=_MOST_DETECTIONS))  # type: ignore[operator]
+            # Cut at the edges of the picture, as `holotype predict` does it.
+            found[..., :4] = found[..., :4].minimum(batch.contents.repeat(1, 2)[:, None])
         return Outcome(loss * batch.weight, found, batch.targets)
 
     def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:

@@ -64,6 +64,8 @@ AUGMENTED: Mapping[str, str] = {
 }
 # Their losses compare the images of a batch with one another, so it cannot be computed in portions.
 _WHOLE_BATCH = frozenset({"simclr", "vicreg", "barlow_twins", "dino_v2"})
+# What the images have to come with.
+LABELLED: Mapping[str, str] = {Task.IMAGE_CLASSIFICATION: "classes", Task.OBJECT_DETECTION: "boxes"}
 # Where a model's parameters name the network that `from_pretrained` fills.
 PARTS: Mapping[str, str] = {
     Task.OBJECT_DETECTION: "backbone",
@@ -192,7 +194,7 @@ def _check(mapping: dict[str, Any], check_data: bool) -> list[str]:
         problems += _what_goes_together(mapping, str(task), info)
         problems += _augmentation(mapping.get("augmentation"), str(task))
     if check_data:
-        problems += _data(mapping.get("data"))
+        problems += _data(mapping.get("data"), task)
         source = mapping.get("from_pretrained")
         if isinstance(source, str) and source:
             problems += _source(source)
@@ -242,6 +244,10 @@ def _what_goes_together(mapping: Mapping[str, Any], task: str, info: ModelInfo |
     loss, batch = mapping.get("loss"), mapping.get("batch")
     if isinstance(loss, dict) and loss.get("label_smoothing") and task != Task.IMAGE_CLASSIFICATION:
         problems.append(f"loss.label_smoothing: it is for {Task.IMAGE_CLASSIFICATION}, not for {task}")
+    trainer, scheduler = mapping.get("trainer"), mapping.get("scheduler")
+    name = scheduler.get("name") if isinstance(scheduler, dict) else scheduler
+    if name == "plateau" and isinstance(trainer, dict) and trainer.get("monitor") == "last":
+        problems.append("scheduler.name: 'plateau' waits for a figure; trainer.monitor 'last' is none")
     if mapping.get("freeze") is not None:
         if task in (Task.MASKED_IMAGE_MODELING, Task.SELF_SUPERVISED_LEARNING):
             problems.append(f"freeze: the encoder is what {task} trains")
@@ -277,13 +283,31 @@ def _augmentation(value: Any, task: str) -> list[str]:
     return [_under("augmentation", problem) for problem in check_augmentation(value, AUGMENTED[task])]
 
 
-def _data(data: Any) -> list[str]:
+def _data(data: Any, task: str | None) -> list[str]:
+    """What can be told of the data before they are read."""
     if not isinstance(data, dict):
         return []
-    from holotype.data.images import image_data_problems
+    from holotype.data.images import image_data_kinds, image_data_problems
 
     spec = data["name"] if set(data) == {"name"} else data
-    return [_under("data", problem) for problem in image_data_problems(spec)]
+    problems = image_data_problems(spec)
+    try:
+        kinds = {} if problems else image_data_kinds(spec)
+    except HolotypeError as error:
+        problems, kinds = [short(error)], {}
+    missing = [part for part in ("train", "val") if kinds and part not in kinds]
+    if missing:
+        problems.append(
+            f"no {' and no '.join(missing)} images; name them, or divide a folder: "
+            "{images: DIR, split: {fractions: [0.8, 0.1, 0.1]}}"
+        )
+    wanted = LABELLED.get(task or "")
+    for part, kind in kinds.items() if wanted is not None else ():
+        if kind not in (wanted, None):
+            has = "are unlabelled" if kind == "unlabelled" else f"have {kind}"
+            where = {"boxes": "{images: DIR, annotations: FILE}", "classes": "one subfolder for each class"}
+            problems.append(f"{part}: {task} learns from {wanted} ({where[str(wanted)]}), and these {has}")
+    return [_under("data", problem) for problem in problems]
 
 
 def _under(key: str, problem: str) -> str:

@@ -78,15 +78,12 @@ def load_initial(source: str, *, architecture: str | None = None) -> Initial:
     if origin is None:
         raise ConfigError(f"from_pretrained: nothing says which architecture {source} is.", given=source)
     classes = sorted(info.class_to_idx, key=lambda name: info.class_to_idx[name])
-    mean, std = (
-        field_of(info.preprocessing, key) or field_of(info.rgb_stats, key) for key in ("mean", "std")
-    )
     return Initial(
         net=net,
         architecture=str(origin["architecture"]),
         config=origin["config"],
         classes=tuple(classes) if net is loaded else (),
-        statistics=(list(mean), list(std)) if mean and std and len(mean) == 3 else None,
+        statistics=_statistics(info),
         record={
             "source": source,
             "name": info.name,
@@ -94,6 +91,23 @@ def load_initial(source: str, *, architecture: str | None = None) -> Initial:
             "sha256": sha256,
         },
     )
+
+
+def statistics_of_entry(name: object) -> tuple[list[float], list[float]] | None:
+    """Mean and std that a pretrained entry's pixels are normalised by; None where that is no such entry."""
+    from holotype.registries import default_registry as registry
+
+    if not isinstance(name, str) or registry.exists(name) or not registry.pretrained_exists(name):
+        return None
+    return _statistics(registry.get_pretrained_metadata(name))
+
+
+def _statistics(info: Any) -> tuple[list[float], list[float]] | None:
+    mean, std = (
+        field_of(field_of(info, "preprocessing"), key) or field_of(field_of(info, "rgb_stats"), key)
+        for key in ("mean", "std")
+    )
+    return (list(mean), list(std)) if mean and std and len(mean) == 3 else None
 
 
 def _file(source: str) -> Path | None:

@@ -561,6 +561,9 @@ class _Loop:
     def _validate(self, validation: Iterable[Any]) -> dict[str, float]:
         """Figures over the validation examples of all processes."""
         seed_all(self.seed, "validation", self.fabric.global_rank)  # the same masks and views each time
+        if self.fabric.world_size > 1:
+            for buffer in self.net.buffers():  # what is measured is what is saved: the first process's
+                torch.distributed.broadcast(buffer, 0)
         loss, outputs, targets = outcomes(self.stepper, validation, self.fabric)
         return {
             "val_loss": loss / len(targets) if len(targets) else math.nan,

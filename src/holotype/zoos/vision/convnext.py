@@ -1,7 +1,7 @@
 """ConvNeXt, first and second version.
 
 Sources: Liu et al. 2022, "A ConvNet for the 2020s", section 2 and figure 4 (block: depthwise 7 x 7,
-LayerNorm, 1 x 1 to 4 C, GELU, 1 x 1, LayerScale); Woo et al. 2023, "ConvNeXt V2", section 3.2, algorithm 1
+LayerNorm, 1 x 1 to 4 C, GELU, 1 x 1, LayerScale); Woo et al. 2023, "ConvNeXt V2", section 4, algorithm 1
 (global response normalisation instead of LayerScale). Parameters are named as in Birder's checkpoints,
 which fit: downsampling (LayerNorm, 2 x 2 convolution) is the first layer of the stage that it leads to.
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from holotype.errors import ParameterError
 from holotype.zoos.vision.interface import DropPath, ImageClassifier, drop_path_rates
-from holotype.zoos.vision.vit_parts import GELU, ChannelNorm
+from holotype.zoos.vision.vit_parts import Chain, ChannelNorm
 
 
 class GlobalResponseNorm(nn.Module):
@@ -65,12 +65,12 @@ class ConvNeXtBlock(nn.Module):
         super().__init__()
         second = layer_scale is None
         self.layer_scale = None if layer_scale is None else nn.Parameter(torch.full((dim, 1, 1), layer_scale))
-        self.block = nn.Sequential(
+        self.block = Chain(
             nn.Conv2d(dim, dim, 7, padding=3, groups=dim),
             _Permute(0, 2, 3, 1),
             nn.LayerNorm(dim, eps=1e-6),
             nn.Linear(dim, 4 * dim),
-            GELU(),
+            nn.GELU(),
             *([GlobalResponseNorm(4 * dim)] if second else []),
             nn.Linear(4 * dim, dim),
             _Permute(0, 3, 1, 2),

@@ -32,7 +32,6 @@ from holotype.zoos.vision.interface import (
 )
 from holotype.zoos.vision.rope import Indexing, RotaryEmbedding, Rotation, Style
 from holotype.zoos.vision.vit_parts import (
-    GELU,
     Attention,
     AttentionPool,
     Block,
@@ -174,7 +173,7 @@ class ViT(ImageClassifier):
             raise ParameterError(f"the hierarchical stem needs a patch size of 8, 16, …; got {patch_size}.")
         norms: dict[str, Callable[..., nn.Module]] = {"LayerNorm": nn.LayerNorm, "RMSNorm": nn.RMSNorm}
         norm = partial(one_of(norms, norm_layer_type, "norm_layer_type"), eps=norm_layer_eps)
-        activations: dict[str, Callable[[], nn.Module]] = {"gelu": GELU, "quick_gelu": QuickGELU}
+        activations: dict[str, Callable[[], nn.Module]] = {"gelu": nn.GELU, "quick_gelu": QuickGELU}
         activation = one_of(activations, act_layer_type, "act_layer_type")
 
         def mlp(block: int) -> nn.Module:

@@ -34,16 +34,30 @@ class QuickGELU(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
-class GELU(nn.GELU):
-    """GELU of what a linear layer just made: without gradients it takes that tensor's place.
+class Chain(nn.Sequential):
+    """One layer after another; without gradients, a GELU takes the place of what the linear layer made.
 
     The inner tensor of a feed-forward is the largest there is, and a second one costs more than the GELU.
+    Where a hook is on either layer, and may keep what it sees, nothing is overwritten.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape → the same; `x` is overwritten where no gradient needs it."""
-        out: Tensor = super().forward(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
-        return out
+        """(..., D) → (..., D')."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            out: Tensor = super().forward(x)
+            return out
+        before: nn.Module | None = None
+        for layer in self:
+            ours = type(layer) is nn.GELU and type(before) is nn.Linear and not _hooked(before, layer)
+            x = torch.ops.aten.gelu_(x, approximate=layer.approximate) if ours else layer(x)
+            before = layer
+        return x
+
+
+def _hooked(*layers: nn.Module) -> bool:
+    """Does anything look at what goes in or comes out of a layer?"""
+    everywhere = nn.modules.module._global_forward_hooks or nn.modules.module._global_forward_pre_hooks
+    return bool(everywhere) or any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers)
 
 
 class LayerScale(nn.Module):
@@ -83,11 +97,9 @@ class Attention(nn.Module):
         return out
 
 
-def feed_forward(dim: int, inner: int, activation: Callable[[], nn.Module] = GELU) -> nn.Sequential:
+def feed_forward(dim: int, inner: int, activation: Callable[[], nn.Module] = nn.GELU) -> Chain:
     """Linear, activation, Linear. Two places stand for dropouts, so that names fit the checkpoints."""
-    return nn.Sequential(
-        nn.Linear(dim, inner), activation(), nn.Identity(), nn.Linear(inner, dim), nn.Identity()
-    )
+    return Chain(nn.Linear(dim, inner), activation(), nn.Identity(), nn.Linear(inner, dim), nn.Identity())
 
 
 class SwiGLU(nn.Module):

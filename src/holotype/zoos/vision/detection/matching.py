@@ -86,7 +86,7 @@ def box_cost(boxes: Tensor, targets: Tensor, size: tuple[int, int]) -> Tensor:
     Returns:
         (B, L, Q, M): weighted L1 distance of centres and sides, as shares of the image, less weighted GIoU.
     """
-    targets_B1M4 = targets[:, None]
+    targets_B1M4 = targets[:, None].to(boxes.dtype)
     distance = torch.cdist(shares(boxes, size), shares(targets_B1M4, size), p=1)
     return L1_WEIGHT * distance - GIOU_WEIGHT * pairwise_giou(boxes, targets_B1M4)
 

@@ -69,10 +69,10 @@ class MaskedDecoder(nn.Module):
         Returns:
             (B, T, after).
         """
-        x_BTD = self.embed(seen)
+        x_BTD = self.embed(seen).to(self.mask_token.dtype)  # under autocast, sums stay in single precision
         special = x_BTD.shape[1] - keep.shape[1]
         batch, _, width = x_BTD.shape
-        places = self.mask_token.to(x_BTD.dtype).expand(batch, grid[0] * grid[1], width)
+        places = self.mask_token.expand(batch, grid[0] * grid[1], width)
         places = places.scatter(1, keep[..., None].expand(-1, -1, width), x_BTD[:, special:])
         places = places + sine_cosine(grid, width, like=places)
         x_BTD = torch.cat([x_BTD[:, :special], places], dim=1)

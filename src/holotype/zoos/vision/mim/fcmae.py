@@ -1,7 +1,7 @@
 """Fully convolutional masked autoencoder of ConvNeXt.
 
 Source: Woo et al. 2023, "ConvNeXt V2: Co-designing and Scaling ConvNets with Masked Autoencoders", section
-3.1: masking (60 %, squares of 32 x 32 pixels), encoder (sparse convolution; here by the dense emulation that
+3: masking (60 %, squares of 32 x 32 pixels), encoder (sparse convolution; here by the dense emulation that
 the paper names: the mask before and after each depthwise convolution), decoder (one ConvNeXt block of width
 512), target (normalised pixels, squared error at hidden patches). Sparse tensors hold no hidden places, so
 the statistics of global response normalisation leave them out too.
@@ -119,7 +119,7 @@ class FCMAE(MaskedImageModel):
 
 
 def sparse(block: ConvNeXtBlock, seen_B1yx: Tensor, x_BCyx: Tensor) -> Tensor:
-    """A ConvNeXt block that looks at places that are seen (section 3.1).
+    """A ConvNeXt block that looks at places that are seen (section 3).
 
     Args:
         block: such as it is in the encoder.

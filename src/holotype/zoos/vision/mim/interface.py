@@ -174,7 +174,7 @@ class MaskedImageModel(nn.Module):
         """The loss of a prediction of `forward`; a scalar."""
         gap = prediction - self.target(images)
         gap = gap.abs() if self.absolute else gap.square()
-        hidden = self._hidden(mask)
+        hidden = self._hidden(mask).to(gap.dtype)  # half precision cannot count the pixels of an image
         pixels = (hidden.sum((1, 2, 3)) * images.shape[1]).clamp_min(1.0)
         return ((gap * hidden).sum((1, 2, 3)) / pixels).mean()
 
@@ -191,7 +191,8 @@ class MaskedImageModel(nn.Module):
         """What `predict` gives, as pixels: the inverse of `target` for these images."""
         if not self.norm_pix_loss:
             return prediction
-        mean, deviation = _statistics(patchify(images, self.patch))
+        wide = images.to(torch.promote_types(images.dtype, torch.float32))
+        mean, deviation = _statistics(patchify(wide, self.patch))
         patches = patchify(prediction, self.patch) * deviation + mean
         return unpatchify(patches, self.patch, images.shape)
 

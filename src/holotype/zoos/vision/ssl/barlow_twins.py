@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from holotype.zoos.vision import register_model
-from holotype.zoos.vision.ssl.interface import SelfSupervisedModel, check_positive, mlp
+from holotype.zoos.vision.ssl.interface import SelfSupervisedModel, check_positive, mlp, wide
 
 
 @register_model(
@@ -76,7 +76,7 @@ class BarlowTwins(SelfSupervisedModel):
 def cross_correlation(first_BD: Tensor, second_BD: Tensor) -> Tensor:
     """(D, D), how dimensions of the one correlate with those of the other over the batch (equation 2)."""
     with torch.autocast(first_BD.device.type, enabled=False):
-        one, other = (_standardised(z.float()) for z in (first_BD, second_BD))
+        one, other = (_standardised(wide(z)) for z in (first_BD, second_BD))
         return one.T @ other / len(one)
 
 

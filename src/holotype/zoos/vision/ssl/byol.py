@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from holotype.zoos.vision import register_model
-from holotype.zoos.vision.ssl.interface import SelfSupervisedModel, check_positive, check_share, mlp
+from holotype.zoos.vision.ssl.interface import SelfSupervisedModel, check_positive, check_share, mlp, wide
 from holotype.zoos.vision.ssl.teacher import Teacher, cosine
 
 
@@ -99,4 +99,4 @@ class BYOL(SelfSupervisedModel):
 
 def byol_loss(prediction_BD: Tensor, target_BD: Tensor) -> Tensor:
     """The squared distance of unit vectors, 2 - 2 cos (equation 2), its mean over images: ()."""
-    return (2 - 2 * F.cosine_similarity(prediction_BD.float(), target_BD.float(), dim=1)).mean()
+    return (2 - 2 * F.cosine_similarity(wide(prediction_BD), wide(target_BD), dim=1)).mean()

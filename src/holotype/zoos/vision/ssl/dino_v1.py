@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from holotype.zoos.vision import register_model
 from holotype.zoos.vision.interface import ImageClassifier
-from holotype.zoos.vision.ssl.interface import SelfSupervisedModel, check_positive, check_share
+from holotype.zoos.vision.ssl.interface import SelfSupervisedModel, check_positive, check_share, wide
 from holotype.zoos.vision.ssl.teacher import Teacher, cosine, warmed_up
 
 
@@ -171,12 +171,12 @@ class DINO_v1(SelfSupervisedModel):  # noqa: N801  # the name that its users kno
         self.check_views(views)
         with torch.no_grad():
             whole = torch.cat(list(views[:2]))
-            said_TK = self.teacher.projector(self.teacher.encoder.embedding(whole)).float()
+            said_TK = wide(self.teacher.projector(self.teacher.encoder.embedding(whole)))
             targets = ((said_TK - self.centre) / self.teacher_temperature).softmax(1).chunk(2)
         if self.training:
             said = torch.cat([said_TK.sum(0), said_TK.new_tensor([len(said_TK)])])
             self._said = said if self._said is None else self._said + said
-        return distillation([one.float() / self.student_temperature for one in self._of_each(views)], targets)
+        return distillation([wide(one) / self.student_temperature for one in self._of_each(views)], targets)
 
     def _of_each(self, views: Sequence[Tensor]) -> list[Tensor]:
         """The student's logits of each view; views of one size go through it together."""
@@ -187,7 +187,7 @@ class DINO_v1(SelfSupervisedModel):  # noqa: N801  # the name that its users kno
         return found
 
     def before_step(self, done: float) -> None:
-        """Set the teacher's temperature, and whether the last layer learns (section 3.2)."""
+        """Set the teacher's temperature (section 3.2), and whether the last layer learns."""
         first, last, share = self.temperatures
         self.teacher_temperature.fill_(warmed_up(first, last, done, share))
         self.last_layer_learns.fill_(float(done >= self.freeze_last_layer))

@@ -29,6 +29,7 @@ from holotype.zoos.vision.ssl.interface import (
     check_positive,
     check_share,
     vision_transformer,
+    wide,
 )
 from holotype.zoos.vision.ssl.teacher import Teacher, cosine, warmed_up
 from holotype.zoos.vision.vit import ViT
@@ -78,6 +79,7 @@ class DINO_v2(SelfSupervisedModel):  # noqa: N801  # the name that its users kno
         "prototypes": 32,
     }
     views = "multi_crop"
+    least_patches = 2
     encoder: ViT
     teacher_temperature: Tensor
     last_layer_learns: Tensor
@@ -126,7 +128,7 @@ class DINO_v2(SelfSupervisedModel):  # noqa: N801  # the name that its users kno
                 "dino_v2: mask_ratio is two shares of patches, the smaller first, and weights are 0 or more."
             )
         super().__init__(in_channels, size, encoder, encoder_params)
-        vision_transformer("dino_v2", self.encoder, least_patches=2)
+        vision_transformer("dino_v2", self.encoder, least_patches=self.least_patches)
         self.student_temperature = student_temperature
         self.temperatures = (first_teacher_temperature, teacher_temperature, warm_up)
         self.momentum, self.freeze_last_layer = momentum, freeze_last_layer
@@ -187,8 +189,8 @@ class DINO_v2(SelfSupervisedModel):  # noqa: N801  # the name that its users kno
         x_GTD = self.masked_tokens(whole, mask_GN)
         pooled_GD = self.encoder.pool(x_GTD)
         logits = [*self.projector(pooled_GD, self.last_layer_learns).chunk(2), *self._of_local(views[2:])]
-        images = distillation([one.float() / self.student_temperature for one in logits], of_images)
-        said_MK = self._of_patches(x_GTD[:, special:][mask_GN]).float() / self.student_temperature
+        images = distillation([wide(one) / self.student_temperature for one in logits], of_images)
+        said_MK = wide(self._of_patches(x_GTD[:, special:][mask_GN])) / self.student_temperature
         patches = patch_loss(said_MK, of_patches_MK, mask_GN)
         return images + self.patch_weight * patches + self.koleo_weight * koleo(pooled_GD.chunk(2)[0])
 
@@ -245,7 +247,7 @@ def sinkhorn(logits_NK: Tensor, temperature: float | Tensor, iterations: int = 3
     Returns:
         (N, K), each row with sum 1.
     """
-    log_NK = logits_NK.float() / temperature
+    log_NK = wide(logits_NK) / temperature
     for _ in range(iterations):
         log_NK = log_NK - log_NK.logsumexp(0, keepdim=True)
         log_NK = log_NK - log_NK.logsumexp(1, keepdim=True)
@@ -260,7 +262,7 @@ def koleo(x_BD: Tensor, epsilon: float = 1e-8) -> Tensor:
     if len(x_BD) < 2:
         return x_BD.sum() * 0.0
     with torch.autocast(x_BD.device.type, enabled=False):
-        unit_BD = F.normalize(x_BD.float(), dim=1)
+        unit_BD = F.normalize(wide(x_BD), dim=1)
         with torch.no_grad():
             nearest_B = (unit_BD @ unit_BD.T).fill_diagonal_(-torch.inf).argmax(1)
         distance_B = F.pairwise_distance(unit_BD, unit_BD[nearest_B], eps=epsilon)

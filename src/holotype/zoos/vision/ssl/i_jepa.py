@@ -27,6 +27,7 @@ from holotype.zoos.vision.ssl.interface import (
     check_positive,
     check_share,
     vision_transformer,
+    wide,
 )
 from holotype.zoos.vision.ssl.teacher import Teacher, linear
 from holotype.zoos.vision.vit import ViT
@@ -134,6 +135,7 @@ class I_JEPA(SelfSupervisedModel):  # noqa: N801  # the name that its users know
         "predictor_heads": 2,
     }
     views = "one"
+    least_patches = 4
     encoder: ViT
 
     def __init__(
@@ -176,7 +178,7 @@ class I_JEPA(SelfSupervisedModel):  # noqa: N801  # the name that its users know
             if not 0 < least <= most or (name != "target_aspect" and most > 1):
                 raise ParameterError(f"i_jepa: {name} is the least and the largest, got {least}, {most}.")
         super().__init__(in_channels, size, encoder, encoder_params)
-        vision_transformer("i_jepa", self.encoder, least_patches=4)
+        vision_transformer("i_jepa", self.encoder, least_patches=self.least_patches)
         if self.encoder.attn_pool is not None:
             raise ParameterError(
                 "i_jepa teaches patches: an attention pool would learn nothing.",
@@ -208,6 +210,12 @@ class I_JEPA(SelfSupervisedModel):  # noqa: N801  # the name that its users know
         mean_BD = encoder.tokens(images)[:, encoder.num_special_tokens :].mean(1)
         out: Tensor = encoder.embedding_norm(mean_BD)
         return out
+
+    def adjust_size(self, size: int | tuple[int, int]) -> None:
+        """Make it for images of another size: encoders and predictor."""
+        super().adjust_size(size)
+        before = self.predictor.position
+        self.predictor.position = sine_positions(self.encoder.grid, before.shape[1]).to(before)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) images → (B, D), the mean prediction for the second half of rows from the first."""
@@ -242,11 +250,11 @@ class I_JEPA(SelfSupervisedModel):  # noqa: N801  # the name that its users know
         )
         with torch.no_grad():
             encoder: Any = self.teacher.encoder
-            whole_BND = encoder.tokens(images)[:, encoder.num_special_tokens :].float()
-            whole_BND = F.layer_norm(whole_BND, whole_BND.shape[-1:])
+            whole_BND = encoder.tokens(images)[:, encoder.num_special_tokens :]
+            whole_BND = F.layer_norm(wide(whole_BND), whole_BND.shape[-1:])
             image_B11 = torch.arange(len(images), device=images.device)[:, None, None]
             wanted_BMTD = whole_BND[image_B11, targets_BMT]
-        return self.error(self.predict(images, context_BK, targets_BMT).float(), wanted_BMTD)
+        return self.error(wide(self.predict(images, context_BK, targets_BMT)), wanted_BMTD)
 
     def after_step(self, done: float) -> None:
         """The target encoder follows; its momentum grows in a straight line (appendix A.1)."""

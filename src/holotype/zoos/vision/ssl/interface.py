@@ -29,6 +29,7 @@ class SelfSupervisedModel(nn.Module):
         views: what `loss` takes: ``"two"`` views of each image; ``"multi_crop"``, two of `size` and any
             number of smaller ones, best of `local_size`; or ``"one"``.
         least_images: how many images a batch has at least, in training.
+        least_patches: of an image, where patches are masked.
         encoder: the network that gradients teach, without classes.
         in_channels: C.
         size: (height, width) of views, of the global ones where there are local ones.
@@ -49,6 +50,7 @@ class SelfSupervisedModel(nn.Module):
     }
     views: ClassVar[str] = "two"
     least_images: ClassVar[int] = 1
+    least_patches: ClassVar[int] = 1
     encoder: ImageClassifier
 
     def __init__(
@@ -118,6 +120,25 @@ class SelfSupervisedModel(nn.Module):
     def reset_teacher(self) -> None:
         """Make a teacher, if there is one, equal to the student: after weights were loaded into `encoder`."""
 
+    def adjust_size(self, size: int | tuple[int, int]) -> None:
+        """Make it for images of another size, student and teacher alike.
+
+        Raises:
+            ParameterError: a size that the encoder cannot take, or that has too few patches.
+        """
+        if isinstance(self.encoder, ViT):
+            rows, columns = (n // self.encoder.patch_size for n in self.encoder.check_size(size))
+            enough_patches(type(self).__name__, (rows, columns), self.least_patches)
+        self.encoder.adjust_size(size)
+        teacher = getattr(self, "teacher", None)
+        if teacher is not None:
+            teacher.encoder.adjust_size(size)
+        self.size = height_and_width(size)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Compute each block of the encoder again in the backward pass; see `ImageClassifier`."""
+        self.encoder.set_grad_checkpointing(enable)
+
     def example_inputs(self, batch: int) -> tuple[Tensor]:
         """Arguments of `forward`, for tests."""
         return (torch.randn(batch, self.in_channels, *self.size),)
@@ -163,13 +184,26 @@ def vision_transformer(model: str, encoder: nn.Module, *, least_patches: int) ->
             given=type(encoder).__name__,
             hint="See them all: holotype list '*vit*' --task image_classification",
         )
-    rows, columns = encoder.grid
-    if rows * columns < least_patches:
+    enough_patches(model, encoder.grid, least_patches)
+
+
+def enough_patches(model: str, grid: tuple[int, int], least: int) -> None:
+    """Refuse images of too few patches.
+
+    Raises:
+        ParameterError: there are fewer than `least`.
+    """
+    if grid[0] * grid[1] < least:
         raise ParameterError(
-            f"{model}: an image has {rows} x {columns} patches; at least {least_patches} are needed.",
-            given=encoder.grid,
+            f"{model}: an image has {grid[0]} x {grid[1]} patches; at least {least} are needed.",
+            given=grid,
             hint="Choose a larger size, or a smaller patch_size in encoder_params.",
         )
+
+
+def wide(x: Tensor) -> Tensor:
+    """Single precision at least, in which losses are computed."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def mlp(widths: Sequence[int], *, norm: bool) -> nn.Sequential:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from holotype.zoos.vision import register_model
-from holotype.zoos.vision.ssl.interface import SelfSupervisedModel, check_positive, mlp
+from holotype.zoos.vision.ssl.interface import SelfSupervisedModel, check_positive, mlp, wide
 
 
 @register_model(
@@ -81,7 +81,7 @@ def nt_xent(first_BD: Tensor, second_BD: Tensor, temperature: float) -> Tensor:
     Of a single image, which has no negatives, it is 0.
     """
     with torch.autocast(first_BD.device.type, enabled=False):
-        z_VD = F.normalize(torch.cat([first_BD, second_BD]).float(), dim=1)
+        z_VD = F.normalize(wide(torch.cat([first_BD, second_BD])), dim=1)
         similarity_VV = z_VD @ z_VD.T / temperature
         itself = torch.eye(len(z_VD), dtype=torch.bool, device=z_VD.device)
         partner_V = torch.arange(len(z_VD), device=z_VD.device).roll(len(first_BD))

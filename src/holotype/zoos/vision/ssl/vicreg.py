@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from holotype.errors import ParameterError
 from holotype.zoos.vision import register_model
-from holotype.zoos.vision.ssl.interface import SelfSupervisedModel, check_positive, mlp
+from holotype.zoos.vision.ssl.interface import SelfSupervisedModel, check_positive, mlp, wide
 
 
 @register_model(
@@ -78,7 +78,7 @@ class VICReg(SelfSupervisedModel):
     def loss(self, views: Sequence[Tensor]) -> Tensor:
         """Equation 6; see `SelfSupervisedModel.loss`. Of a single image, only its first term."""
         self.check_views(views)
-        first_BD, second_BD = (self(view).float() for view in views)
+        first_BD, second_BD = (wide(self(view)) for view in views)
         invariance, variance, covariance = self.weights
         loss = invariance * F.mse_loss(first_BD, second_BD)
         if len(first_BD) > 1:
