@@ -45,8 +45,9 @@ def main() -> None:
         photograph(project)
         interactome(project)
         training(project)
+        digits(project)
         typo(project)
-    print(f"\nAll 9 steps gave the right answer, in {time.perf_counter() - started:.0f} s.")
+    print(f"\nAll 10 steps gave the right answer, in {time.perf_counter() - started:.0f} s.")
 
 
 def every_zoo() -> None:
@@ -220,8 +221,25 @@ def synthetic(project: Path) -> None:
     write(project / "synthetic.fasta", text)
 
 
+def digits(project: Path) -> None:
+    step(9, "What does ImageNet know of handwritten digits? Train a last layer, test on digits not seen")
+    shutil.copyfile(HERE.parent / "recipes/vision/digits_linear_probe.yaml", project / "digits.yaml")
+    print(textwrap.indent((project / "digits.yaml").read_text(), "  "))
+    out = shell("holotype train digits.yaml trainer.max_epochs=2 -o digits")
+    accuracy = float(out.split("test  ")[1].split("accuracy ")[1].split()[0])
+    expect(accuracy > 0.8, "nine in ten digits are told apart (a guess is right in one of ten)")
+    python(
+        """\
+        from holotype.data.images import load_image_dataset
+        load_image_dataset("digits").splits["test"].open(0).save("digit.png")
+        """
+    )
+    out = shell("holotype predict digits digit.png -k 2")
+    expect("digit.png" in out, "the run folder is a model")
+
+
 def typo(project: Path) -> None:
-    step(9, "Make mistakes")
+    step(10, "Make mistakes")
     out = shell("holotype info efficientnet_light0", fails=1)
     expect("Did you mean: efficientnet_lite0" in out, "the nearest name is suggested")
     write(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import pickle
 import signal
@@ -17,6 +18,8 @@ import torch
 from PIL import Image
 
 import holotype
+from holotype.data.images import load_image_dataset
+from holotype.data.pictures import preprocess
 from holotype.errors import TrainingError
 from holotype.training import train
 from holotype.training.loop import _world
@@ -69,6 +72,36 @@ def test_two_processes_agree_with_one(tmp_path: Path) -> None:
     _, info = holotype.load_checkpoint(tmp_path / "two" / "model.safetensors")
     assert info.record["lineage"]["processes"] == 2
     assert one.test.keys() == {m["name"] for m in info.record["metrics"] if m["split"] == "test"}
+
+
+def test_two_processes_measure_the_network_that_they_save(tmp_path: Path) -> None:
+    """Batch norms: each process sees other images, and the first one's statistics are kept."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 12), ("val", 6), ("test", 6)):
+        for at in range(count):
+            folder = tmp_path / "data" / part / "ab"[at % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = (rng.integers(0, 128, (32, 32, 3)) * (1 + at % 2)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{at}.png")
+    params = {"size": 32, "filter_list": [8] * 5, "units": [1] * 4}
+    recipe = {
+        "model": {"name": "resnet_v1_18", "params": params},
+        "data": {part: str(tmp_path / "data" / part) for part in ("train", "val")},
+        "batch": {"images": 6},
+        "optimizer": {"lr": 0.01},
+        "trainer": {"max_epochs": 2, "monitor": "last", "accelerator": "cpu", "tensorboard": False},
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(json.dumps(recipe))  # which is YAML too
+    done = on_two(tmp_path / "two", path)
+    assert done.returncode == 0, done.stderr
+    measured = json.loads((tmp_path / "two" / "result.json").read_text())["validation"]
+    table = load_image_dataset(str(tmp_path / "data")).splits["val"]
+    net, info = holotype.load_checkpoint(tmp_path / "two" / "model.safetensors", inference=True)
+    with torch.no_grad():
+        logits = net(torch.stack([preprocess(table.open(at), info) for at in range(len(table))]))
+    loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(table.labels))
+    assert measured["val_loss"] == pytest.approx(float(loss), rel=1e-4)
 
 
 class Two:

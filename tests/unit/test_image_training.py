@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,13 @@ from PIL import Image
 
 import holotype
 from holotype.data.images import load_image_dataset
-from holotype.errors import ConfigError, DataError, HolotypeError
+from holotype.errors import ConfigError, DataError, HolotypeError, TrainingError
 from holotype.training import RunResult, entry_of, load_recipe, register_run, train
 from holotype.training.image_batches import ImageBatches, ImageReader, ImagesToMeasure
 from holotype.training.image_job import ImageJob
+from holotype.training.image_objectives import ObjectDetection
 from holotype.training.loop import Progress
+from holotype.zoos.vision.detection.interface import Detections
 from shapes import draw_shapes
 
 TINY = {"num_layers": 2, "num_heads": 2, "hidden_dim": 32, "mlp_dim": 48, "patch_size": 8}
@@ -162,6 +166,70 @@ def test_a_run_that_was_interrupted_goes_on_as_if_it_had_not_been(
     assert states_equal(parts.weights, whole.weights)
 
 
+@pytest.mark.parametrize(
+    ("model", "batch"), [("dino_v1", {"images": 6, "portion": 4}), ("dino_v2", {"images": 6})]
+)
+def test_a_teacher_goes_on_from_the_middle_of_an_epoch(
+    model: str, batch: dict[str, int], photographs: dict[str, str], tmp_path: Path
+) -> None:
+    made = recipe(photographs, model, small(model), batch=batch)
+    made["augmentation"] = {"name": "digits_views", "local_crops": 2}
+    whole = train(made, output=tmp_path / "whole")
+    steps = 0
+
+    def stop(progress: Progress) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(made, ["trainer.checkpoint_steps=2"], output=tmp_path / "parts", progress=stop)
+    parts = train(tmp_path / "parts", resume=True)
+    assert parts.validation == whole.validation
+    assert states_equal(parts.weights, whole.weights)
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_a_damaged_image_is_named_and_mended(part: str, photographs: dict[str, str], tmp_path: Path) -> None:
+    for one in ("train", "val", "test"):
+        shutil.copytree(photographs[one], tmp_path / "data" / one)
+    made = classifier(str(tmp_path / "data"), trainer={"checkpoint_steps": 1}, batch={"images": 4})
+    whole = train(made, output=tmp_path / "whole")
+    # The one that comes in the last step of the first epoch.
+    order = np.random.default_rng([3, 0]).permutation(18)
+    at = int(order[15]) if part == "train" else 0
+    damaged = sorted((tmp_path / "data" / part).rglob("*.png"))[at]
+    sound = damaged.read_bytes()
+    damaged.write_bytes(sound[:200])
+    with pytest.raises(HolotypeError, match=re.escape(damaged.name)) as told:
+        train(made, output=tmp_path / "run")
+    assert str(damaged) in str(told.value)
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
+    with pytest.raises(HolotypeError, match=re.escape(damaged.name)):
+        train(tmp_path / "run", resume=True)
+    damaged.write_bytes(sound)
+    mended = train(tmp_path / "run", resume=True)
+    assert mended.validation == whole.validation
+    assert states_equal(mended.weights, whole.weights)
+
+
+def test_other_images_are_refused(photographs: dict[str, str], tmp_path: Path) -> None:
+    shutil.copytree(photographs["train"], tmp_path / "train")
+    made = classifier({**photographs, "train": str(tmp_path / "train")})
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 2:  # the checkpoint is that of the first step
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(made, ["trainer.checkpoint_steps=1"], output=tmp_path / "run", progress=stop)
+    changed = sorted((tmp_path / "train").rglob("*.png"))[0]
+    Image.new("RGB", (40, 40), (1, 2, 3)).save(changed)
+    with pytest.raises(TrainingError, match="of another training"):
+        train(tmp_path / "run", resume=True)
+
+
 def test_portions_change_nothing(photographs: dict[str, str], tmp_path: Path) -> None:
     made = classifier(photographs, augmentation="none", trainer={"max_epochs": 1})
     one = train(made, output=tmp_path / "one")
@@ -279,6 +347,93 @@ def test_a_backbone_begins_with_another_run(
     assert any(parameter.requires_grad for parameter in net.parameters())
 
 
+def test_what_is_measured_is_what_is_predicted(tmp_path: Path) -> None:
+    """Large pictures that are not square, as JPEG: reading them in another way moves the probabilities."""
+    from holotype.evaluation.image_models import evaluate_classifier
+    from holotype.prediction import predict
+
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 4), ("val", 2), ("test", 8)):
+        for at in range(2 * count):
+            height, width = rng.integers(90, 200, 2)
+            wave = np.sin(np.arange(width) / (2 + 2 * (at % 2)) + rng.random())
+            pixels = (127 + 60 * wave[None, :, None] + rng.normal(0, 50, (height, width, 3))).clip(0, 255)
+            place = tmp_path / "data" / part / "ab"[at % 2]
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(place / f"{at}.jpg")
+    result = train(classifier(str(tmp_path / "data"), optimizer={"lr": 0.003}), output=tmp_path / "run")
+    with (result.folder / "predictions_test.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    found = predict(result.folder, [tmp_path / "data" / "test" / row["image"] for row in rows], top_k=1)
+    assert [one.top.name for one in found] == [row["predicted"] for row in rows]
+    np.testing.assert_allclose(
+        [one.top.probability for one in found], [float(row["probability"]) for row in rows], atol=2e-6
+    )
+    assert evaluate_classifier(result.folder, str(tmp_path / "data")).accuracy == result.test["accuracy"]
+
+
+def test_boxes_are_measured_as_they_are_evaluated(shapes: dict[str, Any], tmp_path: Path) -> None:
+    """The pictures are wider than high: what a detector finds in the padding below is cut off."""
+    pytest.importorskip("pycocotools")
+    from holotype.evaluation.image_models import evaluate_detector
+
+    params = {"size": 64, "backbone": "convnext_v2_atto", "backbone_params": BACKBONE}
+    made = recipe(shapes, "fcos", params, trainer={"max_epochs": 6}, optimizer={"lr": 0.003})
+    result = train({**made, "augmentation": "none"}, output=tmp_path / "run")
+    told = evaluate_detector(result.folder, shapes).metrics
+    assert told["map_50"] > 0
+    assert {key: result.test[key] for key in told} == pytest.approx(told, abs=1e-4)
+
+
+def test_what_is_found_ends_where_the_picture_ends(shapes: dict[str, Any]) -> None:
+    table = load_image_dataset(shapes).splits["val"]
+    batch = ImageReader(table, (64, 64), mode="letterbox").batch(np.arange(2))
+    assert batch.contents.tolist() == [[64, 48], [64, 48]]
+
+    class Found(torch.nn.Module):
+        def loss(self, images: torch.Tensor, targets: object) -> dict[str, torch.Tensor]:
+            return {"loss": images.new_zeros(())}
+
+        def detect(self, images: torch.Tensor, **limits: object) -> list[Detections]:
+            whole = torch.tensor([[8.0, 4.0, 64.0, 64.0]])
+            return [Detections(whole, torch.ones(1), torch.zeros(1, dtype=torch.long))] * len(images)
+
+    objective = ObjectDetection(num_classes=3, mean=[0.5] * 3, std=[1.0] * 3)
+    outputs = objective(Found().eval(), batch).outputs
+    assert outputs[:, 0, :4].tolist() == [[8.0, 4.0, 64.0, 48.0]] * 2
+
+
+def test_a_backbone_from_an_entry_is_given_what_that_expects(
+    photographs: dict[str, str], shapes: dict[str, Any], tmp_path: Path
+) -> None:
+    mean, std = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
+    made = recipe(photographs, "mae_vit", small("mae_vit"), preprocessing={"mean": mean, "std": std})
+    run = train(made, ["trainer.max_epochs=1"], output=tmp_path / "run")
+    register_run(run.folder, "vit_t16_other")
+    try:
+        job = ImageJob(load_recipe(recipe(shapes, "detr", {"size": 64, "backbone": "vit_t16_other"})))
+        job.prepare("cpu", lambda line: None, None)
+        assert job.statistics == (mean, std)
+        assert job.network().normalisation == (tuple(mean), tuple(std))
+    finally:
+        holotype.registry.refresh()
+
+
+def test_parameters_of_the_encoder_join_those_of_its_weights(
+    masked: RunResult, photographs: dict[str, str]
+) -> None:
+    for named in ({}, {"encoder": "vit_t16"}):
+        params = {"hidden_dim": 24, "projection_dim": 16, "encoder_params": {"drop_path_rate": 0.25}, **named}
+        made = recipe(photographs, "byol", params, from_pretrained=str(masked.folder))
+        job = ImageJob(load_recipe(made))
+        job.prepare("cpu", lambda line: None, None)
+        given = job.params["encoder_params"]
+        assert (given["drop_path_rate"], given["num_layers"], given["patch_size"]) == (0.25, 2, 8)
+        net = job.network()
+        theirs, own = net.teacher.state_dict(), net.encoder.state_dict()
+        assert all(torch.equal(theirs[f"encoder.{key}"], value) for key, value in own.items())
+
+
 # -- batches -------------------------------------------------------------------------------------
 
 
@@ -337,8 +492,12 @@ def test_what_does_not_fit_into_memory_is_read_again(
     [
         ({"model": {"name": "vit_t16", "params": {**TINY, "size": 32, "num_classes": 7}}}, ConfigError, "has 2 classes"),
         ({"model": {"name": "vit_t16", "params": {**TINY, "size": 33}}}, HolotypeError, "no multiple of"),
-        ({"model": {"name": "detr", "params": {"size": 64}}}, DataError, "learns from boxes"),
+        ({"model": {"name": "detr", "params": {"size": 64}}}, ConfigError, "learns from boxes"),
         ({"model": {"name": "simclr", "params": {"size": 32}}, "batch": {"images": 1}}, ConfigError, "at least 2"),
+        ({"model": {"name": "byol", "params": {"size": 32}}, "batch": {"images": 5, "portion": 4}}, ConfigError, "come by 1"),
+        ({"model": {"name": "simclr", "params": {"size": 32}}, "batch": {"images": 17}, "trainer": {"accumulate": 2}},
+         ConfigError, "come by 1"),
+        ({"scheduler": "plateau", "trainer": {"monitor": "last"}}, ConfigError, "waits for a figure"),
     ],
 )  # fmt: skip
 def test_nothing_is_written_where_it_cannot_train(
@@ -346,6 +505,25 @@ def test_nothing_is_written_where_it_cannot_train(
 ) -> None:
     with pytest.raises(error, match=told):
         train({**classifier(photographs), **change}, output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_data_are_labelled_with_is_told_before_they_are_read(
+    photographs: dict[str, str], shapes: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"learns from classes .*train, val, test images have boxes"):
+        load_recipe(classifier(shapes))
+    bare = {**photographs, "val": str(Path(photographs["val"]) / "dark")}
+    with pytest.raises(ConfigError, match=r"the val images are unlabelled"):
+        load_recipe(classifier(bare))
+    load_recipe(recipe(bare, "mae_vit", small("mae_vit")))
+    with pytest.raises(ConfigError, match="no val images"):
+        load_recipe(classifier({"images": photographs["train"]}))
+    listed = tmp_path / "train.csv"  # only reading it tells
+    listed.write_text(f"path,label\n{photographs['train']}/dark/0.png,dark\n")
+    data = {**shapes, "train": str(listed)}
+    with pytest.raises(HolotypeError, match=r"boxes"):
+        train(recipe(data, "detr", {"size": 64}), output=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

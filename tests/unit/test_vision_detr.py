@@ -253,6 +253,15 @@ def test_it_takes_half_precision_by_autocast(name):
     assert all(bool(value.isfinite()) and value.dtype == torch.float32 for value in losses.values())
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_it_takes_double_precision(name):
+    net = small(name).eval()
+    expected = net.loss(images(), some_targets())
+    for key, value in net.double().loss(images().double(), some_targets()).items():
+        assert value.dtype == torch.float64
+        torch.testing.assert_close(value, expected[key].double(), rtol=1e-4, atol=1e-4)
+
+
 def test_boxes_of_deformable_detr_begin_a_tenth_wide():
     net = small("deformable_detr", num_decoder_layers=1).eval()
     boxes = net(images())[1]

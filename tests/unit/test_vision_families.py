@@ -174,8 +174,9 @@ def test_direct_calls_are_checked_as_well():
 
 
 def test_classes_come_from_the_zoo():
-    for name in vision._CLASSES:
-        assert issubclass(getattr(vision, name), ImageClassifier)
+    for name, module in vision._CLASSES.items():
+        classifier = "." not in module  # the other tasks are in subpackages
+        assert issubclass(getattr(vision, name), ImageClassifier if classifier else torch.nn.Module)
         assert name in vision.__all__
     with pytest.raises(AttributeError):
         _ = vision.Nothing
@@ -287,6 +288,19 @@ def test_inference_computes_what_training_does(name):
     for one, two, three in zip(maps, kept, expected, strict=True):
         assert torch.equal(one, two)
         torch.testing.assert_close(two, three.detach())
+
+
+@pytest.mark.parametrize(
+    ("name", "place"), [("vit_t16", "encoder.block.0.mlp.0"), ("convnext_v2_atto", "body.stage1.0.block.3")]
+)
+def test_a_hook_keeps_what_it_saw(name, place):
+    net, x, seen = small(name), images(2, 3, 64, 64), []
+    expected = net(x)
+    net.get_submodule(place).register_forward_hook(lambda module, given, made: seen.append(made))
+    net(x)
+    with torch.no_grad():
+        torch.testing.assert_close(net(x), expected)
+    torch.testing.assert_close(seen[1], seen[0])
 
 
 def test_half_precision():

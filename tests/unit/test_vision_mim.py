@@ -251,6 +251,28 @@ def test_the_loss_looks_at_hidden_pixels_alone(method: str, encoder: str) -> Non
     torch.testing.assert_close(off, expected.sum() / (3 * hidden.sum()))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_pixels_of_half_precision_are_counted(dtype: torch.dtype) -> None:
+    net = make("mae_vit", "vit_t16", size=160, norm_pix_loss=False)
+    images = torch.randn(1, 3, 160, 160).to(dtype)  # 76 800 numbers: more than half precision counts to
+    error = net.error(torch.zeros_like(images), images, torch.ones(1, *net.grid, dtype=dtype))
+    torch.testing.assert_close(error, images.float().square().mean())
+
+
+def test_a_flat_patch_of_half_precision_has_pixels() -> None:
+    net = make("mae_vit", "vit_t16")
+    images = torch.full((1, 3, *net.size), 0.5, dtype=torch.float16)
+    assert bool(net.in_pixels(torch.full_like(images, 3.0), images).gt(0.5).all())
+
+
+def test_the_decoder_adds_up_in_single_precision_under_autocast() -> None:
+    net, seen = make("mae_vit", "vit_t16"), []
+    net.decoder.norm.register_forward_pre_hook(lambda module, given: seen.append(given[0].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        net(*inputs_of(net))
+    assert seen == [torch.float32]
+
+
 def test_targets_are_normalised_in_each_patch_where_asked() -> None:
     images = 5 + 3 * torch.randn(2, 3, 32, 48)
     patches = patchify(make("mae_vit", "vit_t16").target(images), 8)

@@ -340,6 +340,46 @@ def test_forward_and_loss_reach_every_learned_parameter(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_it_can_be_made_for_another_size(name):
+    net, other = build(name).eval(), build(name, size=(48, 64)).eval()
+    net.adjust_size((48, 64))
+    assert net.size == net.encoder.size == (48, 64)
+    shapes = {key: value.shape for key, value in other.state_dict().items()}
+    assert {key: value.shape for key, value in net.state_dict().items()} == shapes
+    assert net.loss(views_for(net)).isfinite()
+    if name == "i_jepa":
+        assert torch.equal(net.predictor.position, other.predictor.position)
+        with pytest.raises(ParameterError, match="at least 4"):
+            net.adjust_size((8, 24))
+        assert net.encoder.size == (48, 64)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_checkpointing_changes_nothing(name):
+    found = []
+    for enable in (False, True):
+        net = build(name).train()
+        net.set_grad_checkpointing(enable)
+        assert net.encoder.grad_checkpointing == enable
+        net.loss(views_for(net)).backward()
+        found.append([value.grad for value in net.parameters() if value.requires_grad])
+    for plain, again in zip(*found, strict=True):
+        torch.testing.assert_close(again, plain)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_takes_double_precision(name):
+    net = build(name).eval()
+    views = views_for(net)
+    torch.manual_seed(2)
+    expected = net.loss(views).double()
+    torch.manual_seed(2)
+    loss = net.double().loss([view.double() for view in views])
+    assert loss.dtype == torch.float64
+    torch.testing.assert_close(loss, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_loss_falls(name):
     # DINO's targets move with its teacher and its centre: here they hold still.
     still = {"momentum": 1.0, "centre_momentum": 1.0} if name == "dino_v1" else {}

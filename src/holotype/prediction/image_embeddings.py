@@ -24,7 +24,7 @@ from holotype.errors import DataError
 from holotype.prediction.image_files import Progress, Unreadable, decoded, find_images
 from holotype.prediction.image_model import image_task, refuse
 from holotype.prediction.images import ImagesReport, Model, evaluating, model_name, opened
-from holotype.prediction.rows import RowFile, check_rows, finish, text, unfinished
+from holotype.prediction.rows import RowFile, check_rows, finish, naming, text, unfinished
 from holotype.tasks import Task
 
 __all__ = ["ENDINGS", "ImageEmbeddings", "embed_files", "embed_images", "embedding_of"]
@@ -195,8 +195,9 @@ def _embedded(
 def _save_npz(path: Path, names: Sequence[str], vectors: Any, *, overwrite: bool) -> None:
     temporary = unfinished(path)
     try:
-        with temporary.open("xb") as file:
-            np.savez(file, paths=np.array(names, dtype=np.str_), embeddings=vectors)
-        finish(temporary, path, overwrite=overwrite)
+        with naming(path):
+            with temporary.open("xb") as file:
+                np.savez(file, paths=np.array(names, dtype=np.str_), embeddings=vectors)
+            finish(temporary, path, overwrite=overwrite)
     finally:
         temporary.unlink(missing_ok=True)

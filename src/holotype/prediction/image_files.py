@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from holotype.data.image_tables import image_extensions
 from holotype.data.pictures import AnyPath
 from holotype.errors import DataError, ImageError, ParameterError
-from holotype.prediction.rows import unfinished
+from holotype.prediction.rows import naming, unfinished
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -221,7 +221,8 @@ def save_picture(image: Image, path: Path) -> None:
     temporary = unfinished(path)
     kind = "JPEG" if path.suffix.lower() in (".jpg", ".jpeg") else "PNG"
     try:
-        image.save(temporary, format=kind, **({"quality": 92} if kind == "JPEG" else {}))
-        temporary.replace(path)
+        with naming(path):
+            image.save(temporary, format=kind, **({"quality": 92} if kind == "JPEG" else {}))
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

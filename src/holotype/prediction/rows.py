@@ -6,7 +6,8 @@ import csv
 import json
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -40,20 +41,23 @@ class RowFile:
         self.ending = ending = check_rows(self.path, overwrite=overwrite)
         self._overwrite = overwrite
         self._temporary = unfinished(self.path)
-        self._writer = _WRITERS[ending](self._temporary, columns)
+        with naming(self.path):
+            self._writer = _WRITERS[ending](self._temporary, columns)
 
     def __enter__(self) -> RowFile:
         return self
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Add a row: a value for each column; None, or nothing, where there is none."""
-        self._writer.write(row)
+        with naming(self.path):
+            self._writer.write(row)
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         try:
-            self._writer.close()
-            if kind is None:
-                finish(self._temporary, self.path, overwrite=self._overwrite)
+            with naming(self.path):
+                self._writer.close()
+                if kind is None:
+                    finish(self._temporary, self.path, overwrite=self._overwrite)
         finally:
             self._temporary.unlink(missing_ok=True)
 
@@ -95,6 +99,15 @@ def check_new(path: Path, *, overwrite: bool, folder: bool = True) -> None:
         )
     if folder and not path.absolute().parent.is_dir():
         raise DataError(f"{path}: there is no such folder.", given=str(path))
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """What the disk refuses names the file that is meant, not the unfinished one, or none."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def unfinished(path: Path) -> Path:

@@ -302,11 +302,14 @@ def _data(data: Any, task: str | None) -> list[str]:
             "{images: DIR, split: {fractions: [0.8, 0.1, 0.1]}}"
         )
     wanted = LABELLED.get(task or "")
-    for part, kind in kinds.items() if wanted is not None else ():
+    for kind in dict.fromkeys(kinds.values()) if wanted is not None else ():
         if kind not in (wanted, None):
-            has = "are unlabelled" if kind == "unlabelled" else f"have {kind}"
+            parts = ", ".join(part for part, own in kinds.items() if own == kind)
             where = {"boxes": "{images: DIR, annotations: FILE}", "classes": "one subfolder for each class"}
-            problems.append(f"{part}: {task} learns from {wanted} ({where[str(wanted)]}), and these {has}")
+            problems.append(
+                f"{task} learns from {wanted} ({where[str(wanted)]}), and the {parts} images "
+                + ("are unlabelled" if kind == "unlabelled" else f"have {kind}")
+            )
     return [_under("data", problem) for problem in problems]
 
 

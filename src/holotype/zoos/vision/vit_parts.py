@@ -43,13 +43,16 @@ class Chain(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) → (..., D')."""
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            out: Tensor = super().forward(x)
-            return out
+        alone = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
         before: nn.Module | None = None
         for layer in self:
-            ours = type(layer) is nn.GELU and type(before) is nn.Linear and not _hooked(before, layer)
-            x = torch.ops.aten.gelu_(x, approximate=layer.approximate) if ours else layer(x)
+            ours = (
+                alone and type(layer) is nn.GELU and type(before) is nn.Linear and not _hooked(before, layer)
+            )
+            if ours:
+                x = torch.ops.aten.gelu_(x, approximate=layer.approximate)
+            else:
+                x = layer(x)
             before = layer
         return x
 
