@@ -150,6 +150,14 @@ def test_saliency(folder, command):
         (["colors.safetensors", "photos"], 1, "there is no such file"),
         (["resnet_v1_50", "photos"], 1, "is an architecture"),
         (["v1", "photos"], 1, "scores pairs of proteins"),
+        (["colours.safetensors", "photos", "-o", ""], 1, "a file without an ending"),
+        (["colours.safetensors", ""], 1, "path of an image is empty"),
+        (["finder.safetensors", "photos", "--pictures", "photos/notes.txt"], 1, "is no folder"),
+        (
+            ["colours.safetensors", "photos", "--saliency", "x.png", "-k", "3"],
+            2,
+            "-k does not go with it",
+        ),
         (["colours.safetensors", "none/*.png"], 1, "no picture matches"),
     ],
 )
@@ -308,12 +316,65 @@ def test_a_detector_on_coco_boxes(folder, command):
         (["colours.safetensors", "--images", "photos"], 1, "a class for each image"),
         (["twin.safetensors", "--images", "test"], 1, "measuring how it classifies is not for it"),
         (["finder.safetensors", "--images", "test"], 1, "needed: boxes"),
+        (["twin.safetensors", "--data", "train"], 1, "--split train; or a whole folder: --images DIR"),
+        (["colours.safetensors", "--images", "test", "-k", "3"], 2, "-k are the neighbours of a probe"),
+        (
+            ["twin.safetensors", "--train", "train", "--test", "test", "--method", "linear", "-k", "3"],
+            2,
+            "-k are the neighbours of a probe",
+        ),
     ],
 )
 def test_what_evaluate_refuses(labelled, command, words, code, told):
     (labelled / "photos" / "broken.png").unlink()
     got, out, err = command("evaluate", *words)
     assert (got, out) == (code, "") and told in err
+
+
+def test_a_refusal_tells_the_command_with_the_name_that_was_given(labelled, command):
+    _, _, err = command("evaluate", "twin.safetensors", "--images", "test")
+    assert "holotype evaluate twin.safetensors --method knn --train DIR --test DIR" in err
+    code, out, _ = command("predict", "colours.safetensors", "train/red", "-o", "out.jsonl", "--json")
+    assert code == 0 and json.loads(out)["model"] == "colours.safetensors"
+
+
+def test_no_probe_learns_from_one_class(labelled, command):
+    for part in ("train", "test"):
+        for name in ("green", "blue"):
+            (labelled / part / name).rename(labelled / f"{part}-{name}")
+    for method in ("knn", "linear"):
+        words = ("evaluate", "twin.safetensors", "--train", "train", "--test", "test", "--method", method)
+        code, out, err = command(*words)
+        assert (code, out) == (1, "") and "all of one class" in err
+
+
+def test_three_ways_to_one_accuracy(labelled, command):
+    _, out, _ = command("evaluate", "colours.safetensors", "--images", "test", "--json")
+    by_images = json.loads(out)["accuracy"]
+    _, out, _ = command("evaluate", "colours.safetensors", "--data", "test", "--split", "train", "--json")
+    assert json.loads(out)["accuracy"] == by_images
+    assert command("predict", "colours.safetensors", "test", "-o", "out.csv")[0] == 0
+    right = [row["class"] == row["path"].split("/")[1] for row in rows(labelled / "out.csv")]
+    assert sum(right) / len(right) == by_images
+
+
+# numbers
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "1.5", "many"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("predict", "colours.safetensors", "photos/red.png", "--batch-size"),
+        ("predict", "colours.safetensors", "photos/red.png", "-k"),
+        ("embed", "colours.safetensors", "photos/red.png", "-o", "e.csv", "--batch-size"),
+        ("evaluate", "colours.safetensors", "--images", "photos", "--batch-size"),
+        ("info", "colours.safetensors", "--measure", "--batch"),
+    ],
+)
+def test_a_number_of_things_is_from_1_on(command, words, number):
+    code, out, err = command(*words, number)
+    assert (code, out) == (2, "") and "a whole number from 1 on" in err
 
 
 # info --measure
@@ -327,6 +388,18 @@ def test_measured(command):
     assert code == 0 and told["params"] == 1 and told["batch"] == 1 and told["device"] == "cpu"
     assert command("info", "colours.safetensors", "--batch", "2")[0] == 2
     assert command("info", "v1", "--measure")[0] == 1
+
+
+def test_the_folder_of_a_run_is_described_and_measured(folder, command):
+    (folder / "run").mkdir()
+    (folder / "colours.safetensors").rename(folder / "run" / "model.safetensors")
+    code, out, _ = command("info", "run", "--measure")
+    assert code == 0 and "test_colours" in out and "images/s" in out
+
+
+def test_too_large_a_batch_to_measure(command):
+    code, out, err = command("info", "vit_t16", "--measure", "--batch", "100000000000")
+    assert (code, out) == (1, "") and "do not fit into the memory" in err
 
 
 @pytest.mark.parametrize("verb", ["predict", "embed", "evaluate", "info"])

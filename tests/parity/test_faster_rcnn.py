@@ -133,6 +133,18 @@ def test_images_without_objects():
     assert all(value.isfinite() for value in losses.values()) and losses["boxes"] == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(dtype):
+    torch.manual_seed(0)
+    net = holotype.create_model("faster_rcnn", **TINY).to(dtype)
+    images, targets = shapes(2)
+    losses = net.loss(images.to(dtype), targets)
+    sum(losses.values()).backward()
+    assert all(bool(value.isfinite()) for value in losses.values())
+    (found,) = net.eval().detect(images[:1].to(dtype), score_threshold=0.0)
+    assert len(found.boxes) and bool(found.boxes.isfinite().all())
+
+
 def test_losses_of_portions_add_up():
     """Where sampling leaves no choice: fewer anchors and regions than would be sampled."""
     images, targets = shapes(3)

@@ -190,6 +190,27 @@ def test_a_teacher_goes_on_from_the_middle_of_an_epoch(
     assert states_equal(parts.weights, whole.weights)
 
 
+def test_what_is_frozen_keeps_its_batch_norms_when_it_goes_on(
+    photographs: dict[str, str], tmp_path: Path
+) -> None:
+    params = {"size": 32, "filter_list": [8] * 5, "units": [1] * 4}
+    first = train(recipe(photographs, "resnet_v1_18", params), output=tmp_path / "first")
+    made = recipe(photographs, "resnet_v1_18", {}, from_pretrained=str(first.folder), freeze="encoder")
+    whole = train(made, output=tmp_path / "whole")
+
+    def stop(progress: Progress) -> None:
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(made, output=tmp_path / "parts", progress=stop)
+    parts = train(tmp_path / "parts", resume=True)
+    assert states_equal(parts.weights, whole.weights)
+    before, after = (holotype.load_checkpoint(run.weights)[0].state_dict() for run in (first, parts))
+    moved = [key for key, value in before.items() if not torch.equal(value, after[key])]
+    assert sorted(moved) == ["classifier.bias", "classifier.weight"]
+
+
 @pytest.mark.parametrize("part", ["train", "val", "test"])
 def test_a_damaged_image_is_named_and_mended(part: str, photographs: dict[str, str], tmp_path: Path) -> None:
     for one in ("train", "val", "test"):
@@ -497,6 +518,7 @@ def test_what_does_not_fit_into_memory_is_read_again(
         ({"model": {"name": "byol", "params": {"size": 32}}, "batch": {"images": 5, "portion": 4}}, ConfigError, "come by 1"),
         ({"model": {"name": "simclr", "params": {"size": 32}}, "batch": {"images": 17}, "trainer": {"accumulate": 2}},
          ConfigError, "come by 1"),
+        ({"model": {"name": "byol", "params": {"size": 32}}, "augmentation": "dino"}, ConfigError, "two views, got"),
         ({"scheduler": "plateau", "trainer": {"monitor": "last"}}, ConfigError, "waits for a figure"),
     ],
 )  # fmt: skip
@@ -523,6 +545,17 @@ def test_what_data_are_labelled_with_is_told_before_they_are_read(
     listed.write_text(f"path,label\n{photographs['train']}/dark/0.png,dark\n")
     data = {**shapes, "train": str(listed)}
     with pytest.raises(HolotypeError, match=r"boxes"):
+        train(recipe(data, "detr", {"size": 64}), output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_without_any_box_nothing_begins(part: str, shapes: dict[str, Any], tmp_path: Path) -> None:
+    listed = json.loads(Path(shapes[part]["annotations"]).read_text())
+    bare = tmp_path / "bare.json"
+    bare.write_text(json.dumps({**listed, "annotations": []}))
+    data = {**shapes, part: {**shapes[part], "annotations": str(bare)}}
+    with pytest.raises(DataError, match=f"no box in any of the . {part} images"):
         train(recipe(data, "detr", {"size": 64}), output=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -347,6 +347,9 @@ def test_another_size_and_checkpointing():
     assert torch.equal(net(x)[0], plain)
     net.adjust_size((96, 64))
     assert net.size == (96, 64) and net.eval()(images(1, 3, 96, 64))[0].isfinite().all()
+    with pytest.raises(ParameterError, match="at least 32"):
+        net.adjust_size(16)  # which its backbone would take
+    assert net.size == net.backbone.size == (96, 64)
 
 
 # -- what they refuse -----------------------------------------------------------------------------------

@@ -294,26 +294,26 @@ def test_heads_of_a_tied_dino_v2_are_one_in_the_teacher_too():
 
 def test_the_centre_follows_what_the_teacher_said():
     """Equation 4, also where a step has several portions."""
-    net = build("dino_v1", centre_momentum=0.75).train()
+    net = build("dino_v1", center_momentum=0.75).train()
     views, whole = views_for(net), []
     for portion in (slice(0, 1), slice(1, 4)):
         net.loss([view[portion] for view in views])
         for view in views[:2]:
             whole.append(net.teacher.projector(net.teacher.encoder.embedding(view[portion])))
-    assert not bool(net.centre.count_nonzero())
+    assert not bool(net.center.count_nonzero())
     net.after_step(0.0)
-    assert torch.allclose(net.centre, 0.25 * torch.cat(whole).mean(0), atol=1e-6)
-    before = net.centre.clone()
+    assert torch.allclose(net.center, 0.25 * torch.cat(whole).mean(0), atol=1e-6)
+    before = net.center.clone()
     net.after_step(0.0)  # nothing was said since
-    assert torch.equal(net.centre, before)
+    assert torch.equal(net.center, before)
 
 
 def test_dino_v1_centres_and_sharpens():
     net = build("dino_v1", student_temperature=0.2, first_teacher_temperature=0.05).eval()
-    net.centre.uniform_(-0.1, 0.1)
+    net.center.uniform_(-0.1, 0.1)
     views = views_for(net, local=1)
     targets = [
-        ((net.teacher.projector(net.teacher.encoder.embedding(view)) - net.centre) / 0.05).softmax(1)
+        ((net.teacher.projector(net.teacher.encoder.embedding(view)) - net.center) / 0.05).softmax(1)
         for view in views[:2]
     ]
     logits = [net(view) / 0.2 for view in views]
@@ -382,7 +382,7 @@ def test_it_takes_double_precision(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_loss_falls(name):
     # DINO's targets move with its teacher and its centre: here they hold still.
-    still = {"momentum": 1.0, "centre_momentum": 1.0} if name == "dino_v1" else {}
+    still = {"momentum": 1.0, "center_momentum": 1.0} if name == "dino_v1" else {}
     net = build(name, **still).train()
     views = views_for(net, 8)
     optimizer = torch.optim.AdamW(learned(net), lr=2e-3)

@@ -172,7 +172,10 @@ def _probe(report: ProbeReport) -> None:
                 ("probe", how),
                 ("accuracy", _share(result.accuracy, result.interval)),
                 ("right", f"{number(result.correct)} of {number(result.total)}"),
-                ("learned from", f"{number(report.train)} images of {result.classes:,} {'class' if result.classes == 1 else 'classes'}"),
+                (
+                    "learned from",
+                    f"{number(report.train)} images of {result.classes:,} classes",
+                ),
                 ("embeddings", f"{number(report.width)} numbers an image"),
                 ("data", report.data),
             ]

@@ -22,7 +22,7 @@ _SHOWN = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this verb."""
-    what = "an architecture, a pretrained entry, a zoo, or a weight file"
+    what = "an architecture, a pretrained entry, a zoo, a weight file, or a run's folder"
     parser.add_argument("names", nargs="+", metavar="NAME", help=what)
     parser.add_argument("--params", action="store_true", help="count the parameters (imports torch, once)")
     measure.add_arguments(parser)
@@ -44,6 +44,12 @@ def run(arguments: argparse.Namespace) -> int:
             continue
         if not registry.exists(name) and registry.pretrained_exists(name):
             records.append(registry.get_pretrained_metadata(name))
+            continue
+        weights = Path(name, "model.safetensors")
+        if not registry.exists(name) and weights.is_file():  # the folder of a training run
+            from holotype.loading.weight_file import describe_file
+
+            records.append(describe_file(weights))
             continue
         info = _find(name)
         if isinstance(info, ModelInfo) and arguments.params and info.params is None and info.problem is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from holotype.cli.predict_images import count
+from holotype.cli.predict_images import count, rate
 from holotype.cli.show import BOLD, coloured, fields, number
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="count the multiplications of a model of images, and time it here",
     )
-    parser.add_argument("--batch", type=count, metavar="N", help="images at once (with --measure; default: 1)")
+    parser.add_argument(
+        "--batch", type=count, metavar="N", help="images at once (with --measure; default: 1)"
+    )
     parser.add_argument("--device", metavar="DEVICE", help="where to time it (default: cpu)")
 
 
@@ -49,7 +51,7 @@ def as_text(found: Measurement) -> str:
         ("MACs", None if found.macs is None else f"{_short(found.macs)} an image"),
         ("activations", f"{_bytes(found.training_bytes)} kept to train on {images}"),
         ("", f"{_bytes(found.inference_bytes)} at most to run on {images}"),
-        ("speed", f"{found.images_per_s:.3g} images/s, {images} at once"),
+        ("speed", f"{rate(found.images_per_s)} images/s, {images} at once"),
         ("", f"{here}, torch {found.torch}; median of {found.batches}"),
     ]
     return f"\n{coloured('measured', BOLD)}\n{fields(rows)}"

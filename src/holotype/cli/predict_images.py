@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from holotype.cli.show import BOLD, DIM, GREEN, coloured, number, plain, print_json, table
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from holotype.prediction.images import ImagesReport
 
 _OPTIONS = {
+    "output": "-o",
     "top": "-k",
     "batch_size": "--batch-size",
     "pictures": "--pictures",
@@ -56,6 +58,11 @@ def count(text: str) -> int:
     return value
 
 
+def rate(value: float) -> str:
+    """How many a second."""
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+
+
 def load(name: str, device: str) -> Any:
     """A model of images, and its record, which calls it what the command called it."""
     from holotype.prediction.image_model import load_image_model
@@ -66,13 +73,18 @@ def load(name: str, device: str) -> Any:
 
 def given(arguments: argparse.Namespace) -> list[str]:
     """Which of these options were given."""
-    return [option for name, option in _OPTIONS.items() if getattr(arguments, name) not in (None, False)]
+    return [
+        option
+        for name, option in _OPTIONS.items()
+        if name != "output" and getattr(arguments, name) not in (None, False)
+    ]
 
 
 def problem(arguments: argparse.Namespace) -> str | None:
     """What is wrong with the command itself."""
     if arguments.saliency is not None:
-        for name, option in (("output", "-o"), ("pictures", "--pictures"), ("threshold", "--threshold")):
+        others = ("output", "pictures", "threshold", "top", "batch_size", "seed")
+        for name, option in ((name, _OPTIONS.get(name, f"--{name}")) for name in others):
             if getattr(arguments, name) is not None:
                 return f"--saliency draws pictures of what a classifier goes by; {option} does not go with it"
     elif arguments.of_class is not None:
@@ -120,7 +132,7 @@ def _unfit(arguments: argparse.Namespace, task: str) -> str | None:
     }
     for name, good in fits.items():
         if not good and getattr(arguments, name) is not None:
-            option = _OPTIONS.get(name, "-o" if name == "output" else f"--{name}")
+            option = _OPTIONS.get(name, f"--{name}")
             return f"{plain(arguments.name)} is {what}, which {option} is not for"
     if masked and arguments.pictures is None:
         return (
@@ -185,10 +197,9 @@ def _detect(arguments: argparse.Namespace, opened: Any) -> ImagesReport:
                 print("  nothing")
                 continue
             rows = [
-                (f"  {one.name}", f"{one.score:.2f}", *(f"{edge:.0f}" for edge in one[2:6]))
-                for one in found.objects
+                (one.name, f"{one.score:.2f}", *(f"{edge:.0f}" for edge in one[2:6])) for one in found.objects
             ]
-            print(table(("  CLASS", "SCORE", "X1", "Y1", "X2", "Y2"), rows))
+            print(indent(table(("CLASS", "SCORE", "X1", "Y1", "X2", "Y2"), rows), "  "))
     return report
 
 
@@ -208,13 +219,14 @@ def _reconstruct(arguments: argparse.Namespace, opened: Any) -> ImagesReport:
 
 def _saliency(arguments: argparse.Namespace, opened: Any) -> int:
     from holotype.errors import ImageError
-    from holotype.prediction.image_files import Unreadable, find_images, picture_paths
+    from holotype.prediction.image_files import Unreadable, check_apart, find_images, picture_paths
     from holotype.prediction.images import ImagesReport, model_name
     from holotype.prediction.saliency import check_picture, class_of, saliency_picture, save_saliency
 
     files = find_images(arguments.images).files
     if len(files) == 1 and Path(arguments.saliency).suffix:
         places = {files[0]: Path(arguments.saliency)}
+        check_apart(places)
     else:
         places = picture_paths(files, arguments.saliency, overwrite=arguments.overwrite)
     for place in places.values():
@@ -267,7 +279,7 @@ def _print(report: ImagesReport) -> None:
         print(f"{coloured(plain(report.output), BOLD)}  {coloured(rows, GREEN)}")
     if report.output is not None or report.pictures:
         print(f"  model      {plain(report.model)}")
-        speed = f", {report.images / report.seconds:.3g} a second" if report.seconds else ""
+        speed = f", {rate(report.images / report.seconds)} a second" if report.seconds else ""
         print(f"  images     {number(report.images)}{speed}")
     if report.pictures:
         more = f" and {len(report.pictures) - 1:,} more" if len(report.pictures) > 1 else ""

@@ -213,10 +213,10 @@ def _views(name: str, options: Mapping[str, float], size: tuple[int, int]) -> li
     if name == "ijepa":  # Assran et al. 2023, appendix A.1: crops, and nothing made by hand
         return [_View(size, lambda images: crops(len(images), options["crop"], 1.0))]
     if name == "digits_views":
-        noise = _noise(options["noise"])
-        turned = _View(size, lambda images: _turned(images, options), noise)
+        changes = [_contrast(options["contrast"]), _noise(options["noise"])]
+        turned = _View(size, lambda images: _turned(images, options), *changes)
         most = options["local_scale"]
-        part = _View(local, lambda images: crops(len(images), most / 2, most), noise)
+        part = _View(local, lambda images: crops(len(images), most / 2, most), *changes)
         return [turned] * count + [part] * small
     if name == "simclr":  # Chen et al. 2020, appendix A
         strength = options["strength"]
@@ -283,6 +283,16 @@ def _blurred(size: tuple[int, int], chance: float) -> Change:
 def _solarised(chance: float) -> Change:
     change: Change = _kornia().RandomSolarize(thresholds=(0.5, 0.5), additions=(0.0, 0.0), p=chance)
     return change
+
+
+def _contrast(most: float) -> Change:
+    """Each image times 1 ± `most`, and plus or minus half of it: how much ink there is tells nothing then."""
+
+    def change(images: Tensor) -> Tensor:
+        factor, offset = 1 + uniform(len(images), -most, most), uniform(len(images), -most, most) / 2
+        return images * factor.to(images)[:, None, None, None] + offset.to(images)[:, None, None, None]
+
+    return change if most else lambda images: images
 
 
 def _noise(deviation: float) -> Change:

@@ -187,12 +187,15 @@ PRESETS: Mapping[tuple[str, str], Preset] = {
             "digits_views",
             Preset(
                 "views",
-                "views turned, shifted and scaled; small ones are crops of them; never mirrored",
+                "views turned, shifted and scaled; small ones are crops; never mirrored",
                 {
                     **_TURNS,
                     "degrees": Option(20.0, 0.0, 180.0, "largest rotation either way"),
                     "shift": Option(0.15, 0.0, 0.5, "largest shift, of the image's size"),
                     "zoom": Option(0.2, 0.0, 0.9, "largest change of scale either way"),
+                    "contrast": Option(
+                        0.0, 0.0, 1.0, "largest change of contrast and, by half, of brightness"
+                    ),
                     "noise": Option(0.05, 0.0, 1.0, "standard deviation of the noise on each pixel"),
                     **_VIEWS,
                     **_LOCAL,

@@ -237,7 +237,7 @@ def _read_json(path: Path) -> object:
         raise ValueError(f"{text} is no number of JSON")
 
     try:
-        return json.loads(path.read_text("utf-8"), parse_constant=refuse)
+        return json.loads(path.read_text("utf-8-sig"), parse_constant=refuse)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.", given=str(path)) from error
     except (ValueError, RecursionError) as error:

@@ -311,7 +311,10 @@ def probe_encoder(
 
 
 def _no_classes(name: str, task: str) -> DataError:
-    probe = f"What its embeddings are worth: holotype evaluate {name} --train DIR --test DIR --method knn"
+    probe = (
+        f"What its embeddings are worth: holotype evaluate {name} --method knn --train DIR --test DIR\n"
+        "  (or --data NAME, of a dataset with these parts)"
+    )
     if task == Task.IMAGE_CLASSIFICATION:
         return DataError(f"{name} has no classes: its head was removed.", given=name, hint=probe)
     embeds = task in (Task.MASKED_IMAGE_MODELING, Task.SELF_SUPERVISED_LEARNING)
@@ -325,7 +328,7 @@ def _part(data: Data, split: str, kind: str) -> tuple[ImageDataset, ImageTable]:
             f"{dataset.name} has no part {split!r}; it has: {', '.join(dataset.splits)}.",
             given=split,
             nearest=nearest(split, dataset.splits),
-            hint=f"One of them: --split {next(iter(dataset.splits))}; or all images of a folder: --images DIR",
+            hint=f"One of them: --split {next(iter(dataset.splits))}; or a whole folder: --images DIR",
         )
     table = dataset.splits[split]
     if table.kind != kind:

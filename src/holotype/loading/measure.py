@@ -87,7 +87,8 @@ def measure(
         device: where to time it.
 
     Raises:
-        ParameterError: a batch below 1; or the network does not say which images it takes.
+        ParameterError: a batch below 1, or one that does not fit into the memory; or the network
+            does not say which images it takes.
         ConfigError: the device cannot be used.
         ShapeError: a size that the network does not take.
     """
@@ -105,6 +106,12 @@ def measure(
         training = _unless_impossible(lambda: activation_bytes(net, shape, batch))
         inference = _unless_impossible(lambda: peak_bytes(net, shape, batch))
         times = _times(net.eval(), torch.zeros(batch, *shape, dtype=like.dtype, device=device))
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise ParameterError(
+            f"{batch:,} images of {height} x {width} at once do not fit into the memory.", given=batch
+        ) from error
     finally:
         net.train(was_training)
     return Measurement(
@@ -135,7 +142,7 @@ def measure_model(
     The weights do not matter, so those of a pretrained entry are not fetched.
 
     Args:
-        name: an architecture, a pretrained entry, or a weight file.
+        name: an architecture, a pretrained entry, a weight file, or the folder of a training run.
         batch: as for `measure`; so are `size` and `device`.
         size: …
         device: …
@@ -328,6 +335,13 @@ def _size(net: nn.Module, size: int | tuple[int, int] | None) -> tuple[int, int]
     return (both[0], both[1])
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    """Torch has a type for that on accelerators only."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return any(sign in str(error) for sign in ("can't allocate memory", "not enough memory", "Storage size"))
+
+
 def _on(net: nn.Module, device: str | torch.device) -> nn.Module:
     try:
         return net.to(device)
@@ -343,11 +357,14 @@ def _device_name(device: str | torch.device) -> str:
 def _built(name: str | Path) -> nn.Module:
     from holotype.registries import default_registry as registry
 
-    if Path(name).is_file():
+    text = str(name)
+    file = Path(name)
+    if not registry.exists(text) and (file / "model.safetensors").is_file():  # the folder of a training run
+        file /= "model.safetensors"
+    if file.is_file():
         from holotype.loading.own_file import load_checkpoint
 
-        return load_checkpoint(name, inference=False)[0]
-    text = str(name)
+        return load_checkpoint(file, inference=False)[0]
     if registry.exists(text):
         return registry.create_model(text)
     if registry.pretrained_exists(text):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from glob import glob, has_magic
 from itertools import islice
@@ -20,7 +20,16 @@ from holotype.prediction.rows import naming, unfinished
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["FoundImages", "Progress", "Unreadable", "decoded", "find_images", "picture_paths", "save_picture"]
+__all__ = [
+    "FoundImages",
+    "Progress",
+    "Unreadable",
+    "check_apart",
+    "decoded",
+    "find_images",
+    "picture_paths",
+    "save_picture",
+]
 
 _THREADS = 8
 
@@ -199,14 +208,10 @@ def picture_paths(files: Sequence[str], folder: str | Path, *, overwrite: bool =
             target = place / f"{name.name}{ending}"
         taken.add(target)
         found[file] = target
-    sources = {os.path.realpath(file) for file in files}
-    for file, target in found.items():
-        if os.path.realpath(target) in sources:
-            raise DataError(
-                f"{target} is a picture that is read, and would be replaced by what is drawn for {file}.",
-                given=str(target),
-                hint="Name another folder for the new pictures.",
-            )
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise DataError(f"{folder} is no folder, into which pictures could go.", given=str(folder))
+    check_apart(found)
+    for target in found.values():
         if target.exists() and not overwrite:
             raise DataError(
                 f"{target} is there already.",
@@ -214,6 +219,22 @@ def picture_paths(files: Sequence[str], folder: str | Path, *, overwrite: bool =
                 hint="Give --overwrite to replace it (in Python: overwrite=True), or another folder.",
             )
     return found
+
+
+def check_apart(places: Mapping[str, Path]) -> None:
+    """Refuse to draw over what is read.
+
+    Raises:
+        DataError: a picture would replace one of the files.
+    """
+    sources = {os.path.realpath(file) for file in places}
+    for file, target in places.items():
+        if os.path.realpath(target) in sources:
+            raise DataError(
+                f"{target} is a picture that is read, and would be replaced by what is drawn for {file}.",
+                given=str(target),
+                hint="Name another place for what is drawn.",
+            )
 
 
 def save_picture(image: Image, path: Path) -> None:

@@ -149,7 +149,7 @@ def _value(value: object) -> Any:
 
 
 class _Lines:
-    """Ends lines of CSV with a line feed; `csv` quotes a carriage return only if it ends lines with one, too."""
+    """Ends lines with a line feed. `csv` quotes a carriage return only where it ends lines with one."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file

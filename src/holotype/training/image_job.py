@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 import holotype
 from holotype.data.augmentation import Augmentation, make_augmentation
 from holotype.data.augmentation_presets import PRESETS
 from holotype.data.images import ImageDataset, load_image_dataset
-from holotype.errors import ConfigError, DataError
+from holotype.errors import ConfigError, DataError, HolotypeError
 from holotype.evaluation.probe import wilson_interval
 from holotype.loading.build import build_empty
 from holotype.tasks import Task
@@ -81,10 +82,12 @@ class ImageJob:
         self.params = self._params()
         net = build_empty(lambda: holotype.create_model(recipe.model.name, **self.params))
         self._check_batches(net, 1)
-        self._augmentation(net)  # a missing extra is told now
+        augment = self._augmentation(net)  # a missing extra is told now
+        if augment.kind == "views":
+            _check_views(net, augment)
         if self.initial is not None:
             self.network()  # and what does not fit
-        if self.task == Task.OBJECT_DETECTION and recipe.trainer.monitor == "val_map":
+        if self.task == Task.OBJECT_DETECTION:
             from holotype.evaluation.detection import mean_average_precision
 
             mean_average_precision([], [], 1)  # a missing extra is told now
@@ -108,6 +111,13 @@ class ImageJob:
                     given=dataset.name,
                 )
 
+        for part, table in dataset.splits.items() if wanted == "boxes" else ():
+            needed = part == "train" or (part == "val" and self.recipe.trainer.monitor == "val_map")
+            if needed and not any(len(one.labels) for one in table.boxes or ()):
+                raise DataError(
+                    f"there is no box in any of the {len(table):,} {part} images of {dataset.name}.",
+                    given=dataset.name,
+                )
         if self.recipe.trainer.monitor == "val_knn_accuracy" and dataset.splits["val"].kind != "classes":
             raise DataError(
                 f"val_knn_accuracy needs classes, and the validation images of {dataset.name} have none.",
@@ -394,3 +404,17 @@ class ImageJob:
         ):
             rows.writerow([name, classes[int(label)], classes[one], f"{probability:.6f}"])
         replace_file(path, text.getvalue().encode())
+
+
+def _check_views(net: Any, augment: Augmentation) -> None:
+    """Refuse views that the network does not take."""
+    many = int(net.least_images)
+    views = [torch.empty(many, 3, *size, device="meta") for size in augment.view_sizes]
+    try:
+        net.check_views(views)
+    except HolotypeError as error:
+        raise ConfigError(
+            f"augmentation {augment.name!r} does not fit the model: {error}",
+            given=augment.name,
+            hint="Leave augmentation out: the model's own views are made.",
+        ) from error

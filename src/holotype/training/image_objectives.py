@@ -63,7 +63,9 @@ class ImageObjective:
 
     def normalised(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) from 0 to 1 → what the network takes."""
-        return (images - self._mean.to(images.device)) / self._std.to(images.device)
+        if self._mean.device != images.device:  # once: each copy would wait for the accelerator
+            self._mean, self._std = self._mean.to(images.device), self._std.to(images.device)
+        return (images - self._mean) / self._std
 
     def __call__(self, net: nn.Module, batch: ImageBatch) -> Outcome:
         """Apply the network to a batch."""

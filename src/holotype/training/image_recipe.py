@@ -123,7 +123,7 @@ class ImageRecipe(AnyRecipe):
         freeze: what keeps its weights.
         batch: images of a step.
         loss: what is minimised.
-        preprocessing: None for that of `from_pretrained`, or else ImageNet's.
+        preprocessing: None for that of the weights to begin with, or else ImageNet's.
     """
 
     data: dict[str, Any]

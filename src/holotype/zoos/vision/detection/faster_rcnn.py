@@ -222,7 +222,9 @@ class FasterRCNN(Detector):
         places = [level.shape[2] * level.shape[3] * len(RATIOS) for level in maps.values()]
         sizes = [(images.shape[2], images.shape[3])] * len(images)
         boxes = decode_deltas(deltas.detach(), anchors)
-        found: list[Tensor] = self.rpn.filter_proposals(boxes, objectness.detach(), sizes, places)[0]
+        # torchvision's suppression takes scores of the boxes' precision.
+        scores = objectness.detach().to(boxes.dtype)
+        found: list[Tensor] = self.rpn.filter_proposals(boxes, scores, sizes, places)[0]
         return found
 
     def _second_stage(
@@ -230,7 +232,9 @@ class FasterRCNN(Detector):
     ) -> tuple[Tensor, Tensor]:
         """(R, 1 + N) logits and (R, 4 * (1 + N)) deltas of the regions of all images."""
         sizes = [(images.shape[2], images.shape[3])] * len(images)
-        pooled = self.roi_heads.box_roi_pool(maps, regions, sizes)
+        given = maps["0"].dtype  # torchvision's pool takes maps of the regions' precision
+        wide = OrderedDict((name, level.to(regions[0].dtype)) for name, level in maps.items())
+        pooled = self.roi_heads.box_roi_pool(wide, regions, sizes).to(given)
         logits, deltas = self.roi_heads.box_predictor(self.roi_heads.box_head(pooled))
         return logits, deltas
 

@@ -93,9 +93,7 @@ class Detector(nn.Module):
         super().__init__()
         self.num_classes = check_num_classes(num_classes)
         self.in_channels = in_channels
-        self.size = height_and_width(size)
-        if min(self.size) < self.min_size:
-            raise ParameterError(f"size is at least {self.min_size} pixels, got {size}.", given=size)
+        self.size = self.check_size(size)
         self.backbone_name = backbone
         self.backbone = build_backbone(backbone, backbone_params, in_channels=in_channels, size=size)
 
@@ -205,8 +203,16 @@ class Detector(nn.Module):
         Raises:
             ParameterError: a size that the backbone cannot take.
         """
-        self.backbone.adjust_size(size)
-        self.size = height_and_width(size)
+        both = self.check_size(size)
+        self.backbone.adjust_size(both)
+        self.size = both
+
+    def check_size(self, size: int | tuple[int, int]) -> tuple[int, int]:
+        """The (height, width) of images, if a detector can take them; the backbone may refuse more."""
+        both = height_and_width(size)
+        if min(both) < self.min_size:
+            raise ParameterError(f"size is at least {self.min_size} pixels, got {size}.", given=size)
+        return both
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Compute the backbone's blocks again in the backward pass instead of keeping their values."""

@@ -86,7 +86,7 @@ class DINO_v1(SelfSupervisedModel):  # noqa: N801  # the name that its users kno
         first_teacher_temperature: tau_t at the beginning.
         warm_up: share of the training in which tau_t grows.
         momentum: of the teacher, lambda, at the beginning; along half a cosine it grows to 1.
-        centre_momentum: m of equation 4.
+        center_momentum: m of equation 4.
         freeze_last_layer: share of the training in which the last layer does not learn.
 
     Raises:
@@ -101,7 +101,7 @@ class DINO_v1(SelfSupervisedModel):  # noqa: N801  # the name that its users kno
         "prototypes": 32,
     }
     views = "multi_crop"
-    centre: Tensor
+    center: Tensor
     teacher_temperature: Tensor
     last_layer_learns: Tensor
 
@@ -120,7 +120,7 @@ class DINO_v1(SelfSupervisedModel):  # noqa: N801  # the name that its users kno
         first_teacher_temperature: float = 0.04,
         warm_up: float = 0.1,
         momentum: float = 0.996,
-        centre_momentum: float = 0.9,
+        center_momentum: float = 0.9,
         freeze_last_layer: float = 0.01,
     ) -> None:
         check_positive(
@@ -136,17 +136,17 @@ class DINO_v1(SelfSupervisedModel):  # noqa: N801  # the name that its users kno
             "dino_v1",
             warm_up=warm_up,
             momentum=momentum,
-            centre_momentum=centre_momentum,
+            center_momentum=center_momentum,
             freeze_last_layer=freeze_last_layer,
         )
         super().__init__(in_channels, size, encoder, encoder_params)
         self.student_temperature = student_temperature
         self.temperatures = (first_teacher_temperature, teacher_temperature, warm_up)
-        self.momentum, self.centre_momentum = momentum, centre_momentum
+        self.momentum, self.center_momentum = momentum, center_momentum
         self.freeze_last_layer = freeze_last_layer
         self.projector = DINOHead(self.encoder.num_features, hidden_dim, bottleneck_dim, prototypes)
         self.teacher = Teacher(self._student())
-        self.register_buffer("centre", torch.zeros(prototypes))
+        self.register_buffer("center", torch.zeros(prototypes))
         self.register_buffer("teacher_temperature", torch.tensor(first_teacher_temperature))
         self.register_buffer("last_layer_learns", torch.ones(()))
         # The sum of what the teacher said since the last step, and how often it spoke, (K + 1,). There is
@@ -172,7 +172,7 @@ class DINO_v1(SelfSupervisedModel):  # noqa: N801  # the name that its users kno
         with torch.no_grad():
             whole = torch.cat(list(views[:2]))
             said_TK = wide(self.teacher.projector(self.teacher.encoder.embedding(whole)))
-            targets = ((said_TK - self.centre) / self.teacher_temperature).softmax(1).chunk(2)
+            targets = ((said_TK - self.center) / self.teacher_temperature).softmax(1).chunk(2)
         if self.training:
             said = torch.cat([said_TK.sum(0), said_TK.new_tensor([len(said_TK)])])
             self._said = said if self._said is None else self._said + said
@@ -198,7 +198,7 @@ class DINO_v1(SelfSupervisedModel):  # noqa: N801  # the name that its users kno
         self.teacher.follow(self._student(), cosine(self.momentum, 1.0, done))
         if self._said is not None:
             total = over_processes(self._said)
-            self.centre.lerp_(total[:-1] / total[-1], 1.0 - self.centre_momentum)
+            self.center.lerp_(total[:-1] / total[-1], 1.0 - self.center_momentum)
             self._said = None
 
     def reset_teacher(self) -> None:
