@@ -127,6 +127,19 @@ def test_an_interruption_leaves_no_half_file(folder, ending):
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=60)
     assert child.returncode == 130 and err == "holotype embed: interrupted\n"
-    assert (
-        list(folder.glob("*e.*z")) == [] and not list(folder.glob(".e*")) and not (folder / "e.csv").exists()
-    )
+    assert not list(folder.glob(f"*e.{ending}*"))
+
+
+def test_a_folder_that_may_not_be_read_is_not_passed_by(folder, monkeypatch, capsys):
+    models.plain("blue", folder / "photos" / "locked" / "blue.png")
+    scan = os.scandir
+
+    def locked(path="."):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    assert main(["predict", "colours.safetensors", "photos"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and "locked cannot be read: Permission denied" in err

@@ -68,7 +68,7 @@ def find_images(paths: AnyPath | Iterable[AnyPath]) -> FoundImages:
         paths: files, folders, globs such as ``"photos/**/*.jpg"``; one or several.
 
     Raises:
-        DataError: a folder without pictures, or a glob that matches none.
+        DataError: a folder without pictures, or one that may not be read; or a glob that matches none.
     """
     several = [paths] if isinstance(paths, (str, PathLike)) else list(paths)
     files: dict[str, None] = {}
@@ -106,7 +106,12 @@ def _inside(folder: str) -> list[str]:
     """All files of a folder and of those in it, sorted; a folder that is linked to is entered once."""
     found: list[str] = []
     seen: set[str] = set()
-    for inner, folders, names in os.walk(folder, followlinks=True):
+
+    def refuse(error: OSError) -> None:  # not passed by in silence: pictures may be in there
+        reason = error.strerror or error
+        raise DataError(f"{error.filename} cannot be read: {reason}.", given=str(error.filename)) from error
+
+    for inner, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
         real = os.path.realpath(inner)
         if real in seen:
             folders.clear()
