@@ -595,3 +595,14 @@ def test_weights_of_another_network_are_refused(
 def test_an_unfinished_run_is_no_entry(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no folder of a finished run"):
         entry_of(tmp_path, "vit_t16_x")
+
+
+def test_a_pretrained_entry_as_model_is_told_how_to_begin_with_it() -> None:
+    with pytest.raises(ConfigError, match=r"write model: efficientnet_lite0 and from_pretrained: efficient"):
+        load_recipe({"model": "efficientnet_lite0_imagenet1k", "data": "digits"}, check_data=False)
+
+
+def test_a_detectors_file_promises_no_classifiers_outputs(tmp_path: Path) -> None:
+    small = dict(holotype.get_model_class("retinanet").small_parameters)  # type: ignore[attr-defined]
+    path = holotype.save_pretrained(holotype.create_model("retinanet", **small), tmp_path / "x.safetensors")
+    assert "outputs" not in holotype.load_checkpoint(path)[1].signature

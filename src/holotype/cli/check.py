@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from holotype.cli.show import GREEN, RED, clean, coloured, plain, print_json
+from holotype.config import read
 from holotype.registries import default_registry as registry
 
 
@@ -17,12 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print every problem of every config."""
     found = {path: registry.check_config(path) for path in arguments.configs}
+    recipes = {path for path in arguments.configs if not found[path] and "data" in read(path)}
     if arguments.json:
         print_json(found)
     else:
         for path, problems in found.items():
             verdict = coloured("ok", GREEN) if not problems else coloured(f"{len(problems)} wrong", RED)
-            print(f"{plain(path)}: {verdict}")
+            # Other sections of a config may be anybody's; of a recipe, there is more to check.
+            more = f" (its model; all of a recipe: holotype train {plain(path)} --dry-run)"
+            print(f"{plain(path)}: {verdict}{more if path in recipes else ''}")
             for problem in problems:
                 first, *rest = clean(problem).splitlines() or [""]
                 print(f"  - {first}")

@@ -19,6 +19,7 @@ from holotype.loading.build import build_empty
 from holotype.loading.checkpoint import TEXTS, import_torch
 from holotype.loading.safetensors import write_safetensors
 from holotype.origin import KEY, as_json, data_of, fingerprint, origin_of, plain, unwrap
+from holotype.tasks import Task
 
 if TYPE_CHECKING:
     import torch
@@ -247,10 +248,11 @@ def _record(
         class_to_idx = dict(known) if total in (None, len(known)) else {}
     channels = next((config[key] for key in CHANNELS if type(config.get(key)) is int), None)
     size = as_size(config.get("size")) or as_size(list(info.get("resolution") or ()))
+    task = info.get("task") or getattr(net, "task", None)
     made: dict[str, Any] = thaw(signature or {})
     if not made and size is not None:
         made = {"inputs": [{"data_shape": [0, channels or 3, *size]}]}
-        if total is not None:
+        if total is not None and task != Task.OBJECT_DETECTION:
             made["outputs"] = [{"data_shape": [0, total]}]
     if not made:
         made = thaw(info.get("signature") or {})
@@ -263,7 +265,7 @@ def _record(
         "signature": made,
         "preprocessing": told,
         "rgb_stats": thaw(rgb_stats),
-        "task": info.get("task") or getattr(net, "task", None),
+        "task": task,
     }
 
 

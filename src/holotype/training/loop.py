@@ -580,12 +580,12 @@ class _Loop:
             )
         before = self.rate.best
         self.rate.observe(value)
-        if value > before:
-            state.best_epoch, state.bad_epochs, self.best = state.epoch, 0, metrics
+        state.bad_epochs = 0 if value > before else state.bad_epochs + 1
+        # Of epochs that are equally good by a coarse figure, the loss knows the better one.
+        if value > before or (value == before and metrics["val_loss"] < self.best["val_loss"]):
+            state.best_epoch, self.best = state.epoch, metrics
             if self.fabric.is_global_zero:
                 _write_checkpoint(self.checkpoints / BEST, {"net": self.net.state_dict()})
-        else:
-            state.bad_epochs += 1
         self._log({"epoch_loss": state.loss_sum / max(1, state.examples), **metrics})
         state.epoch += 1
         state.step, state.loss_sum, state.examples = 0, 0.0, 0

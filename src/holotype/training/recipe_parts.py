@@ -12,6 +12,7 @@ from holotype.errors import HolotypeError
 from holotype.names import nearest
 from holotype.origin import canonical
 from holotype.parameters import from_facts, problems_with, shown, to_facts
+from holotype.tasks import Task
 
 if TYPE_CHECKING:
     from holotype.records import ModelInfo
@@ -285,6 +286,14 @@ def model_info(model: Any) -> tuple[ModelInfo | None, list[str]]:
     try:
         info = registry.get_model_info(model["name"])
     except HolotypeError as error:
+        entry = None
+        if registry.pretrained_exists(model["name"]):
+            entry = registry.get_pretrained_metadata(model["name"])
+        if entry is not None and entry.task not in (Task.PROTEIN_INTERACTION, Task.PROTEIN_EMBEDDING):
+            return None, [
+                f"model.name: {model['name']!r} is a pretrained entry; write model: {entry.network} and "
+                f"from_pretrained: {entry.name}"
+            ]
         return None, [f"model.name: {short(error)}"]
     if info.problem is not None:
         return None, [f"model.name: {model['name']!r} cannot be used: {info.problem}"]
