@@ -263,7 +263,9 @@ def test_a_table_of_boxes_and_pictures(folder):
     assert report.pictures == ("drawn/a.png", "drawn/b.png")
     assert report.notes == ("nothing scores above 0.5 in 1 of 2 images",)
     a, b, drawn_a, drawn_b = (open_image(f"{where}/{name}.png") for where in ("in", "drawn") for name in "ab")
-    assert drawn_a.size == (160, 80) and drawn_a.tobytes() != a.tobytes()
+    assert drawn_a.size == (640, 320)  # enlarged, for the names to have room
+    drawn_a, drawn_b = (one.reduce(4) for one in (drawn_a, drawn_b))
+    assert drawn_a.tobytes() != a.tobytes()
     assert drawn_b.tobytes() == b.tobytes()
     assert detect_files(model, "in/b.png", threshold=0.1).results[0].objects[0].name == "blue"
     detect_files(model, "in", output="boxes.jsonl", threshold=0.1)
@@ -309,6 +311,7 @@ def test_reconstructions_are_seeded_and_do_not_depend_on_their_neighbours(folder
     assert not torch.equal(first.mask, reconstruct_images(model, files[0], seed=4)[0].mask)
     report = reconstruct_files(model, files, pictures="painted", seed=3)
     joined = open_image(report.pictures[0])
+    joined = joined.reduce(160 // models.SIZE)
     assert joined.size == (3 * models.SIZE + 8, models.SIZE)
     red, black, white = (255, 0, 0), (0, 0, 0), (255, 255, 255)
     hidden = first.mask[0, 0] > 0
@@ -351,3 +354,11 @@ def test_files_of_embeddings(photos, colours):
     with pytest.raises(DataError, match="is there already"):
         embed_files(colours, photos, output="e.npz")
     assert not left_over(photos.parent)
+
+
+def test_names_have_room_on_a_small_picture() -> None:
+    image = Image.new("RGB", (40, 30), "white")
+    one = DetectedObject("cat", 0.9, 5, 5, 25, 20, 0)
+    drawn = draw_boxes(image, [one], at_least=90)
+    assert drawn.size == (120, 90)
+    assert drawn.getpixel((15, 59)) == colour_of(0) == drawn.getpixel((74, 40))

@@ -26,6 +26,7 @@ from holotype.prediction.image_files import (
     Progress,
     Unreadable,
     decoded,
+    enlarged,
     find_images,
     picture_paths,
     save_picture,
@@ -54,6 +55,9 @@ _COLUMNS: dict[str, Any] = {
     **{"path": "text", "class": "text", "score": "number"},
     **dict.fromkeys(("x1", "y1", "x2", "y2"), "number"),
 }
+
+
+_DRAWN = 320  # pixels of the shorter side of a picture with boxes, at least
 
 
 class DetectedObject(NamedTuple):
@@ -258,7 +262,7 @@ def detect_files(
             if image is not None:
                 place = places[one.path]
                 place.parent.mkdir(parents=True, exist_ok=True)
-                save_picture(draw_boxes(image, one.objects), place)
+                save_picture(draw_boxes(image, one.objects, at_least=_DRAWN), place)
                 drawn.append(str(place))
     return ImagesReport(
         model=model_name(name, info),
@@ -278,6 +282,8 @@ def draw_boxes(
     image: Image | AnyPath,
     detections: Iterable[DetectedObject] | Any,
     classes: Sequence[str] | Mapping[int, str] | None = None,
+    *,
+    at_least: int = 0,
 ) -> Image:
     """A copy of a picture with boxes, each in the colour of its class, named and scored.
 
@@ -286,9 +292,11 @@ def draw_boxes(
         detections: of `ImageDetections.objects`; or what a network's `detect` returns for the image, with
             boxes in pixels of this picture.
         classes: names by label, for the latter.
+        at_least: make the copy of a smaller picture two, three, … times as large, until its shorter side has
+            so many pixels: there is no room for names in a thumbnail.
 
     Returns:
-        A new RGB picture of the same size.
+        A new RGB picture, of the same size but for `at_least`.
     """
     from PIL import ImageDraw
 
@@ -296,11 +304,16 @@ def draw_boxes(
         names = dict(enumerate(classes)) if isinstance(classes, Sequence) else dict(classes or {})
         detections = objects_of(detections, names)
     drawn = open_image(image)
+    times = max(1, -(-at_least // min(drawn.size)))
+    drawn = enlarged(drawn, times)
     pen = ImageDraw.Draw(drawn)
     side = min(drawn.size)
     line = max(1, round(side / 200))
     font = _font(max(10, round(side / 32)))
-    for one in sorted(detections, key=lambda found: found.score):  # the best one is drawn last, on top
+    for found in sorted(detections, key=lambda found: found.score):  # the best one is drawn last, on top
+        one = found._replace(
+            x1=found.x1 * times, y1=found.y1 * times, x2=found.x2 * times, y2=found.y2 * times
+        )
         colour = colour_of(one.label)
         pen.rectangle(_corners(one), outline=colour, width=line)
         label = f"{text(one.name)} {one.score:.2f}"

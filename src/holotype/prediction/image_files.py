@@ -242,6 +242,15 @@ def check_apart(places: Mapping[str, Path]) -> None:
             )
 
 
+def enlarged(image: Image, times: int) -> Image:
+    """A picture with `times` times as many pixels a side, each of them a square."""
+    from PIL import Image as pillow  # noqa: N813  # a module
+
+    if times == 1:
+        return image
+    return image.resize((image.width * times, image.height * times), pillow.Resampling.NEAREST)
+
+
 def save_picture(image: Image, path: Path) -> None:
     """Write a picture so that it is there wholly or not at all."""
     temporary = unfinished(path)

@@ -16,6 +16,7 @@ from holotype.prediction.image_files import (
     Progress,
     Unreadable,
     decoded,
+    enlarged,
     find_images,
     picture_paths,
     save_picture,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Reconstruction", "reconstruct_files", "reconstruct_images", "side_by_side"]
 
 _GAP = 4
+_DRAWN = 160  # pixels of a picture's height, at least
 
 
 class Reconstruction(NamedTuple):
@@ -125,7 +127,7 @@ def reconstruct_files(
 
 
 def side_by_side(one: Reconstruction) -> Image:
-    """Original, masked and reconstructed in one picture."""
+    """Original, masked and reconstructed in one picture; small ones enlarged by a whole factor."""
     from PIL import Image as pillow  # noqa: N813  # a module
 
     height, width = one.original.shape[1:]
@@ -135,7 +137,7 @@ def side_by_side(one: Reconstruction) -> Image:
         joined.paste(
             pillow.frombytes("RGB", (width, height), pixels.numpy().tobytes()), (at * (width + _GAP), 0)
         )
-    return joined
+    return enlarged(joined, max(1, -(-_DRAWN // height)))
 
 
 def _checked(name: Model, net: nn.Module, info: object) -> Preprocessing:
