@@ -606,3 +606,10 @@ def test_a_detectors_file_promises_no_classifiers_outputs(tmp_path: Path) -> Non
     small = dict(holotype.get_model_class("retinanet").small_parameters)  # type: ignore[attr-defined]
     path = holotype.save_pretrained(holotype.create_model("retinanet", **small), tmp_path / "x.safetensors")
     assert "outputs" not in holotype.load_checkpoint(path)[1].signature
+
+
+def test_the_recipe_for_digits_can_begin_with_what_the_masked_autoencoder_learned() -> None:
+    recipes = Path(__file__).parents[2] / "recipes" / "vision"
+    mae, vit = (load_recipe(recipes / f"digits_{name}.yaml", check_data=False) for name in ("mae", "vit"))
+    assert mae.model.params["encoder"] == vit.model.name
+    assert {"size": mae.model.params["size"], **mae.model.params["encoder_params"]} == vit.model.params
