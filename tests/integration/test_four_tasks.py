@@ -13,7 +13,7 @@ import holotype
 from holotype.errors import MissingExtraError
 from holotype.training import train
 from holotype.training.loop import own_randomness, seed_all
-from holotype.zoos.vision import Task, registry
+from holotype.zoos.vision import BYOL, Task, registry
 from shapes import write_coco
 
 TASKS = (Task.OBJECT_DETECTION, Task.MASKED_IMAGE_MODELING, Task.SELF_SUPERVISED_LEARNING)
@@ -79,3 +79,34 @@ def test_it_trains_a_step_and_is_loaded_back(task: Task, name: str, shapes: Path
 
 def _said(name: str) -> set[str]:
     return {parameter.name for parameter in registry.get_model_info(name).parameters or ()}
+
+
+def test_a_network_is_told_before_and_after_each_step_how_much_is_done(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, float]] = []
+    for hook in ("before_step", "after_step"):
+        done_by = getattr(BYOL, hook)
+
+        def note(self: BYOL, done: float, hook: str = hook, of: Any = done_by) -> None:
+            told.append((hook, done))
+            of(self, done)
+
+        monkeypatch.setattr(BYOL, hook, note)
+    recipe = {
+        "model": {"name": "byol", "params": dict(BYOL.small_parameters)},
+        "data": {part: str(shapes / part / "images") for part in ("train", "val")},
+        "batch": {"images": 2},
+        "trainer": {"max_epochs": 2, "accelerator": "cpu", "tensorboard": False},
+    }
+    result = train(recipe, output=tmp_path / "run")
+    assert [done for hook, done in told if hook == "before_step"] == [0.0, 0.25, 0.5, 0.75]
+    assert [done for hook, done in told if hook == "after_step"] == [0.25, 0.5, 0.75, 1.0]
+    with own_randomness():
+        seed_all(0, "weights")
+        begun = registry.create_model("byol", **BYOL.small_parameters).state_dict()
+    after = holotype.load_checkpoint(result.weights)[0].state_dict()
+    teachers = [
+        key for key, value in begun.items() if key.startswith("teacher") and value.is_floating_point()
+    ]
+    assert teachers and any(not torch.equal(begun[key], after[key]) for key in teachers)
