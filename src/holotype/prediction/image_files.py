@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from holotype.data.image_tables import image_extensions
 from holotype.data.pictures import AnyPath
 from holotype.errors import DataError, ImageError, ParameterError
-from holotype.prediction.rows import naming, unfinished
+from holotype.files import replacing
+from holotype.prediction.rows import naming
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -253,11 +254,6 @@ def enlarged(image: Image, times: int) -> Image:
 
 def save_picture(image: Image, path: Path) -> None:
     """Write a picture so that it is there wholly or not at all."""
-    temporary = unfinished(path)
     kind = "JPEG" if path.suffix.lower() in (".jpg", ".jpeg") else "PNG"
-    try:
-        with naming(path):
-            image.save(temporary, format=kind, **({"quality": 92} if kind == "JPEG" else {}))
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with naming(path), replacing(path) as file:
+        image.save(file, format=kind, **({"quality": 92} if kind == "JPEG" else {}))

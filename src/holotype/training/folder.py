@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from holotype import files
 from holotype.errors import ConfigError, StoreError
 from holotype.origin import canonical
 from holotype.store.locks import try_lock
@@ -155,21 +156,14 @@ def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file so that it is there wholly or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        files.replace_file(path, content)
     except OSError as error:
         raise StoreError(
             f"cannot write {path}: {error.strerror or error}.",
             given=str(path),
             hint="What was written before is kept: put that right, and give the same command with --resume.",
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
