@@ -7,7 +7,7 @@ import json
 import math
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from holotype.errors import ConfigError, DataError, LeakageError, TrainingError
 from holotype.training import RunResult, load_recipe, train
 from holotype.training.batches import PairBatches, PairReader, PairsToScore, Step
 from holotype.training.loop import LearningRate, fit, make_fabric, make_optimizer
-from holotype.training.objectives import ClassificationObjective, PairObjective
+from holotype.training.objectives import ClassificationObjective, Outcome, PairObjective
 from holotype.training.recipe import OptimizerPart, SchedulerPart, TrainerPart
 from training_sets import DIM, embeddings, pairs, write_project
 
@@ -246,8 +246,6 @@ def test_patience_ends_it_and_the_best_epoch_is_what_is_left(tmp_path: Path) -> 
         directions = {"loss": "min"}  # noqa: RUF012 - as the protocol has it
 
         def __call__(self, net: nn.Module, batch: Tensor) -> Any:
-            from holotype.training.objectives import Outcome
-
             if not torch.is_grad_enabled():
                 seen.append(float(net.weight.detach()))
             epoch = len(seen)
@@ -274,6 +272,38 @@ def test_patience_ends_it_and_the_best_epoch_is_what_is_left(tmp_path: Path) -> 
     assert (done.best_epoch, done.epochs, done.stopped_early) == (2, 4, True)
     assert done.best["val_loss"] == 2.0
     assert net.weight.item() == seen[1] != seen[3]
+
+
+def test_of_epochs_equally_good_by_accuracy_the_one_of_less_loss_is_kept(tmp_path: Path) -> None:
+    """Accuracies 0.5, 1, 1, 1 with losses 9, 3, 2, 4: the third, and patience counts as if it were the second."""
+    epoch = 0
+
+    class Scripted:
+        directions: ClassVar[dict[str, str]] = {"loss": "min", "accuracy": "max"}
+
+        def __call__(self, net: nn.Module, batch: Tensor) -> Outcome:
+            if torch.is_grad_enabled():
+                return Outcome(net(batch).sum(), batch.detach(), batch.detach())
+            return Outcome(torch.tensor([9.0, 3.0, 2.0, 4.0][epoch]), batch, batch)
+
+        def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+            nonlocal epoch
+            epoch += 1
+            return {"accuracy": [0.5, 1.0, 1.0, 1.0][epoch - 1]}
+
+    class Steps:
+        def steps_in(self, epoch: int) -> int:
+            return 1
+
+        def steps(self, epoch: int, first: int = 0) -> Any:
+            return (Step([torch.ones(1, 1)], 1) for _ in range(first, 1))
+
+    part = TrainerPart(max_epochs=9, patience=2, monitor="val_accuracy", accelerator="cpu", tensorboard=False)
+    done = fit(nn.Linear(1, 1), Scripted(), Steps(), [torch.ones(1, 1)], fabric=make_fabric(part),
+               trainer=part, optimizer=OptimizerPart(), scheduler=SchedulerPart(), seed=0,
+               folder=tmp_path)  # fmt: skip
+    assert (done.best_epoch, done.epochs, done.stopped_early) == (3, 4, True)
+    assert done.best == {"val_loss": 2.0, "val_accuracy": 1.0}
 
 
 def test_another_task_uses_the_same_loop(tmp_path: Path) -> None:
