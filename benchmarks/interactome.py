@@ -26,10 +26,10 @@ import torch
 
 import holotype
 from holotype import create_model
-from holotype.prediction.interactome import score_all
-from holotype.prediction.pairs import encode_batches
+from holotype.proteins.models.interface import BaseProteinModel
+from holotype.proteins.prediction.interactome import score_all
+from holotype.proteins.prediction.pairs import encode_batches
 from holotype.tasks import Task
-from holotype.zoos.proteins.interface import BaseProteinModel
 
 TOP_K = 20
 LOOP_S = 3.0

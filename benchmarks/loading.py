@@ -79,7 +79,7 @@ from holotype.store.fetch import fetch
 torch.manual_seed(0)
 net = holotype.create_model("plain_vit_l16")
 try:
-    from holotype.loading.saving import save_pretrained
+    from holotype.weights.save import save_pretrained
     save_pretrained(net, "w.safetensors")
 except ImportError:
     from safetensors.torch import save_file

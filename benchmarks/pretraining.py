@@ -3,7 +3,7 @@
     python benchmarks/pretraining.py [digits_mae digits_dino] [--seeds 1 2 3]
 
 Each recipe of ``recipes/vision`` is trained with each seed, through the loop that `holotype train` runs. The
-probe (`holotype.evaluation.image_models.probe_encoder`) chooses its strength on the validation images.
+probe (`holotype.vision.evaluation.evaluate.probe_encoder`) chooses its strength on the validation images.
 "Before" is the very encoder that the training begins with.
 """
 
@@ -20,9 +20,9 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import holotype
-from holotype.evaluation.image_models import probe_encoder
 from holotype.training import load_recipe, train
 from holotype.training.loop import own_randomness, seed_all
+from holotype.vision.evaluation.evaluate import probe_encoder
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "vision"
 

@@ -30,10 +30,10 @@ import torch
 from torch import nn
 
 import holotype
-from holotype.data.datasets import load_dataset
-from holotype.data.embedding_writer import EmbeddingWriter
-from holotype.data.embeddings import Embeddings, open_embeddings
-from holotype.data.pairs import PairTable
+from holotype.proteins.data.datasets import load_dataset
+from holotype.proteins.data.embedding_writer import EmbeddingWriter
+from holotype.proteins.data.embeddings import Embeddings, open_embeddings
+from holotype.proteins.data.pairs import PairTable
 from holotype.training.batches import PairBatches, PairReader
 from holotype.training.loop import make_optimizer
 from holotype.training.objectives import PairObjective

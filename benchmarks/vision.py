@@ -33,7 +33,7 @@ def contenders(name: str, in_timm: str | None) -> dict[str, torch.nn.Module]:
     import timm
     from birder.model_registry import registry as birder
 
-    from holotype.zoos.vision import registry
+    from holotype.vision import registry
 
     nets = {
         "holotype": registry.create_model(name),

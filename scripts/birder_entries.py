@@ -15,7 +15,7 @@ import re
 import sys
 from pathlib import Path
 
-from holotype.zoos.vision import registry
+from holotype.vision import registry
 
 TABLE = Path(__file__).parents[1] / "src" / "holotype" / "zoos" / "vision" / "pretrained.toml"
 START = "# The entries below are written by scripts/birder_entries.py, from facts of the Birder package.\n"

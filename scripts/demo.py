@@ -55,7 +55,7 @@ def every_zoo() -> None:
     out = shell("holotype list")
     expect("v2" in out and "efficientnet_lite0" in out, "both zoos are listed")
     lines = shell("python -X importtime -c 'import holotype; holotype.list_models()'", show=False)
-    expect("holotype.registries" in lines and "torch" not in lines, "listing does not import torch")
+    expect("holotype.catalog.registries" in lines and "torch" not in lines, "listing does not import torch")
 
 
 def by_task() -> None:
@@ -85,7 +85,7 @@ def new_file(project: Path) -> None:
         """\
         import torch
         from holotype import register_model
-        from holotype.zoos.proteins import BaseProteinModel
+        from holotype.proteins import BaseProteinModel
 
         @register_model("v3", description="Dot product of mean embeddings", complexity="low")
         class DotProduct(BaseProteinModel):
@@ -230,7 +230,7 @@ def digits(project: Path) -> None:
     expect(accuracy > 0.8, "nine in ten digits are told apart (a guess is right in one of ten)")
     python(
         """\
-        from holotype.data.images import load_image_dataset
+        from holotype.vision.data.images import load_image_dataset
         load_image_dataset("digits").splits["test"].open(0).save("digit.png")
         """
     )

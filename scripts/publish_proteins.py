@@ -1,6 +1,6 @@
 """Put trained interaction models into the package: `python scripts/publish_proteins.py RUN=TAG …`.
 
-Each run's weights are copied to `src/holotype/zoos/proteins/trained/`, under the name of their
+Each run's weights are copied to `src/holotype/proteins/models/trained/`, under the name of their
 architecture and the tag, and the table beside them is written anew from what the files themselves record.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-FOLDER = Path(__file__).parents[1] / "src/holotype/zoos/proteins/trained"
+FOLDER = Path(__file__).parents[1] / "src/holotype/proteins/models/trained"
 LARGEST_BYTES = 4 * 2**20
 HEAD = """\
 The pretrained entries that were trained here, and whose weights lie beside this table.

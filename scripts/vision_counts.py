@@ -10,8 +10,8 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from holotype.grammar import Grammar, families
-from holotype.zoos.vision import registry
+from holotype.catalog.grammar import Grammar, families
+from holotype.vision import registry
 
 ZOO = Path(__file__).parents[1] / "src" / "holotype" / "zoos" / "vision"
 HEAD = """# Learnable parameters of the listed names of grammar.toml, with 1000 classes and 3 channels.

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import torch
 
-from holotype.zoos.proteins import create_model
+from holotype.proteins import create_model
 
 WIDTH = 12
 RECORD = {
@@ -77,7 +77,7 @@ def write_fasta(path, proteins):
 
 def write_embeddings(path, proteins, *, record=RECORD, seed=2):
     """A file of embeddings, the numbers of `InMemory`."""
-    from holotype.data.embeddings import EmbeddingWriter
+    from holotype.proteins.data.embeddings import EmbeddingWriter
 
     values = InMemory(proteins, seed=seed, dim=record["dim"])
     with EmbeddingWriter(path, record) as writer:
@@ -88,7 +88,7 @@ def write_embeddings(path, proteins, *, record=RECORD, seed=2):
 
 def save(net, path, *, temperature=2.0, encoder=RECORD):
     """A weight file as training leaves it."""
-    from holotype.loading.saving import save_pretrained
+    from holotype.weights.save import save_pretrained
 
     told = {} if encoder is None else {"encoder": encoder}
     if temperature is not None:

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 import holotype
-from holotype.loading.saving import save_pretrained
+from holotype.weights.save import save_pretrained
 
 SIZE = 32
 PLAIN = {"size": [SIZE, SIZE], "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0], "interpolation": "nearest"}

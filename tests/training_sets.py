@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from holotype.data.embedding_writer import EmbeddingWriter
-from holotype.data.pairs import PairTable
+from holotype.proteins.data.embedding_writer import EmbeddingWriter
+from holotype.proteins.data.pairs import PairTable
 
 DIM = 6
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 
 
 class MemoryEmbeddings:
-    """What `holotype.data.embeddings.Embeddings` offers, from arrays; it counts what is read."""
+    """What `holotype.proteins.data.embeddings.Embeddings` offers, from arrays; it counts what is read."""
 
     pooling = "none"
 

@@ -44,17 +44,17 @@ _OF_REGISTRY = frozenset(
     }
 )
 _ELSEWHERE = {
-    "registry": ("holotype.registries", "default_registry"),
-    "model_registry": ("holotype.registries", "default_registry"),
-    "Registry": ("holotype.registries", "Registry"),
-    "Zoo": ("holotype.registries", "Zoo"),
+    "registry": ("holotype.catalog.registries", "default_registry"),
+    "model_registry": ("holotype.catalog.registries", "default_registry"),
+    "Registry": ("holotype.catalog.registries", "Registry"),
+    "Zoo": ("holotype.catalog.registries", "Zoo"),
     "Task": ("holotype.tasks", "Task"),
     "HolotypeError": ("holotype.errors", "HolotypeError"),
     "ModelInfo": ("holotype.records", "ModelInfo"),
     "PretrainedMetadata": ("holotype.records", "PretrainedMetadata"),
-    "load_checkpoint": ("holotype.loading.own_file", "load_checkpoint"),
-    "load_pretrained_model": ("holotype.loading.pretrained", "load_pretrained_model"),
-    "save_pretrained": ("holotype.loading.saving", "save_pretrained"),
+    "load_checkpoint": ("holotype.weights.own_file", "load_checkpoint"),
+    "load_pretrained_model": ("holotype.weights.pretrained", "load_pretrained_model"),
+    "save_pretrained": ("holotype.weights.save", "save_pretrained"),
 }
 
 __all__ = [
@@ -98,15 +98,15 @@ __all__ = [
 if TYPE_CHECKING:
     from typing import Any
 
+    from holotype.catalog.registries import Registry, Zoo
+    from holotype.catalog.registries import default_registry as model_registry
+    from holotype.catalog.registries import default_registry as registry
     from holotype.errors import HolotypeError
-    from holotype.loading.own_file import load_checkpoint
-    from holotype.loading.pretrained import load_pretrained_model
-    from holotype.loading.saving import save_pretrained
     from holotype.records import ModelInfo, PretrainedMetadata
-    from holotype.registries import Registry, Zoo
-    from holotype.registries import default_registry as model_registry
-    from holotype.registries import default_registry as registry
     from holotype.tasks import Task
+    from holotype.weights.own_file import load_checkpoint
+    from holotype.weights.pretrained import load_pretrained_model
+    from holotype.weights.save import save_pretrained
 
     check_config = registry.check_config
     count_parameters = registry.count_parameters
@@ -135,7 +135,7 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name in _OF_REGISTRY:
-        from holotype.registries import default_registry
+        from holotype.catalog.registries import default_registry
 
         value = getattr(default_registry, name)
     elif name in _ELSEWHERE:

@@ -13,9 +13,9 @@ import textwrap
 
 import numpy as np
 import pytest
-
 from holotype.data import embedding_writer
-from holotype.data.embeddings import EmbeddingWriter, open_embeddings
+
+from holotype.proteins.data.embeddings import EmbeddingWriter, open_embeddings
 
 RECORD = {"encoder": "tiny", "pooling": "none", "dtype": "float16", "dim": 16}
 CHANCE = random.Random(3)  # noqa: S311  # not a secret
@@ -27,7 +27,7 @@ DRIVER = textwrap.dedent(
     import json, os, signal, sys, time
     import numpy as np
     from holotype.data import embedding_log, embedding_writer
-    from holotype.data.embedding_writer import EmbeddingWriter
+    from holotype.proteins.data.embedding_writer import EmbeddingWriter
 
     record, sequences = json.loads(sys.stdin.readline())
     embedding_writer._INDEX_BYTES = 5000  # some indexes on the way

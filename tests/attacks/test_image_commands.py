@@ -15,11 +15,11 @@ from PIL import Image  # noqa: E402  # after the check that Pillow is there
 
 import picture_models as models  # noqa: E402
 from holotype.cli import main  # noqa: E402
-from holotype.data.image_resize import resize_to  # noqa: E402
-from holotype.data.image_tables import readable_formats  # noqa: E402
-from holotype.data.pictures import open_image  # noqa: E402
 from holotype.errors import ImageError  # noqa: E402
-from holotype.prediction.rows import RowFile  # noqa: E402
+from holotype.vision.data.pictures import open_image  # noqa: E402
+from holotype.vision.data.resize import resize_to  # noqa: E402
+from holotype.vision.data.tables import readable_formats  # noqa: E402
+from holotype.vision.prediction.rows import RowFile  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def test_a_pipe_is_not_waited_for(folder, capsys):
     words = [
         sys.executable,
         "-c",
-        "import sys; from holotype.data.pictures import open_image as o; o(sys.argv[1])",
+        "import sys; from holotype.vision.data.pictures import open_image as o; o(sys.argv[1])",
     ]
     done = subprocess.run([*words, "photos/pipe.png"], capture_output=True, text=True, timeout=60)
     assert "is no file, but a pipe or a device" in done.stderr

@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from holotype.snapshot import SCHEMA
+from holotype.catalog.snapshot import SCHEMA
 
 CACHE = f"index-{SCHEMA}.sqlite"
 V1 = 'from holotype import register_model\n@register_model("{0}")\nclass Net: pass\n'
@@ -86,7 +86,7 @@ def test_a_damaged_cache_is_made_anew(zoo, damage):
 def test_a_cache_that_is_damaged_under_a_running_process(zoo):
     code = """
     import os, pathlib, holotype
-    from holotype.snapshot import SCHEMA
+    from holotype.catalog.snapshot import SCHEMA
     path = pathlib.Path(os.environ["HOLOTYPE_HOME"], f"index-{SCHEMA}.sqlite")
     file = pathlib.Path("src/model/v1.py")
     result = []

@@ -375,10 +375,10 @@ CHILD = """
     from torch import nn
     from holotype import Registry, load_checkpoint
     from holotype.errors import HolotypeError
-    from holotype.loading.checkpoint import read_checkpoint
-    from holotype.loading.convert import convert
-    from holotype.loading.program import load_program
-    from holotype.loading.weight_file import describe_file
+    from holotype.weights.checkpoint import read_checkpoint
+    from holotype.weights.convert import convert
+    from holotype.weights.program import load_program
+    from holotype.weights.weight_file import describe_file
 
     warnings.simplefilter("ignore")
     folder, good, out = (pathlib.Path(word) for word in sys.argv[1:4])
@@ -518,7 +518,7 @@ def test_the_hook_sees_what_it_should(tmp_path):
 
 def test_the_honest_twins_are_read(tmp_path):
     """What the corpus is made from is accepted: it is the malice that is refused."""
-    from holotype.loading.checkpoint import read_checkpoint
+    from holotype.weights.checkpoint import read_checkpoint
 
     rezip(tmp_path / "x.pt")
     assert torch.equal(read_checkpoint(tmp_path / "x.pt").state["w"], STATE["w"])

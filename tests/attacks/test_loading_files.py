@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from holotype.errors import CheckpointError
-from holotype.loading.checkpoint import read_checkpoint
+from holotype.weights.checkpoint import read_checkpoint
 
 STATE = {"w": torch.arange(1000.0), "b": torch.ones(3)}
 

@@ -8,9 +8,9 @@ import torch
 
 from holotype import Registry
 from holotype.errors import CheckpointError, VerificationError
-from holotype.loading import pretrained
-from holotype.loading.checkpoint import read_checkpoint
-from holotype.loading.pinned import Pinned
+from holotype.weights import pretrained
+from holotype.weights.checkpoint import read_checkpoint
+from holotype.weights.pinned import Pinned
 
 
 @pytest.fixture

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from holotype.prediction import interactome
-from holotype.prediction.interactions import predict_interactions
+from holotype.proteins.prediction import interactome
+from holotype.proteins.prediction.interactions import predict_interactions
 from interaction_sets import model, save, sequences, write_embeddings, write_fasta
 
 PROTEINS = sequences(40)
 # Blocks are made small and slow, so that there is a middle to be killed in.
 CHILD = """
 import json, sys, time
-from holotype.prediction import interactome, partial
-from holotype.prediction.interactions import predict_interactions
+from holotype.proteins.prediction import interactome, partial
+from holotype.proteins.prediction.interactions import predict_interactions
 options = json.loads(sys.argv[1])
 interactome._BLOCK_PAIRS, partial._EVERY_S = 120, 0.0
 def progress(stage, done, total):

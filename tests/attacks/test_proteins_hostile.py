@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from holotype.cli import main
-from holotype.data.embeddings import open_embeddings
-from holotype.data.fasta import read_proteins
-from holotype.data.pairs import write_bytes
 from holotype.errors import ConfigError, DataError, StoreError
-from holotype.prediction.interactions import predict_interactions
+from holotype.proteins.data.embeddings import open_embeddings
+from holotype.proteins.data.fasta import read_proteins
+from holotype.proteins.data.pairs import write_bytes
+from holotype.proteins.prediction.interactions import predict_interactions
 from holotype.training.folder import hold, replace_file
 from holotype.training.recipe import load_recipe
 from interaction_sets import model, save, sequences, write_embeddings, write_fasta

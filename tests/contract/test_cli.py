@@ -313,7 +313,7 @@ def test_check_tells_every_problem_at_once_without_torch(tmp_path: Path) -> None
         text=True,
         check=False,
     )
-    assert "holotype.config" in traced.stderr
+    assert "holotype.catalog.config" in traced.stderr
     assert not re.search(r"\| +(torch|numpy)$", traced.stderr, re.MULTILINE)
 
 

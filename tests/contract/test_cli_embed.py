@@ -12,7 +12,7 @@ import pytest
 
 from holotype.cli import main
 from holotype.cli.embed import ResidueBar
-from holotype.data.embeddings import open_embeddings
+from holotype.proteins.data.embeddings import open_embeddings
 
 ENCODER = """
     import torch

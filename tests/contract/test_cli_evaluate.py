@@ -144,8 +144,8 @@ def test_compare_refuses_other_pairs(files, capsys):
 def trained(tmp_path_factory) -> Path:
     """A folder with a dataset, a run folder whose model nobody has trained, and embeddings."""
     from holotype import create_model, save_pretrained
-    from holotype.data.fasta import read_proteins
-    from holotype.prediction.embedding import embed
+    from holotype.proteins.data.fasta import read_proteins
+    from holotype.proteins.prediction.embedding import embed
 
     folder = tmp_path_factory.mktemp("trained")
     rng = np.random.default_rng(0)
@@ -202,8 +202,8 @@ def test_embeddings_of_ones_own_give_the_same(trained, capsys):
 
 
 def test_embeddings_of_other_sequences_are_refused(trained, tmp_path, capsys):
-    from holotype.data.fasta import read_proteins
-    from holotype.prediction.embedding import embed
+    from holotype.proteins.data.fasta import read_proteins
+    from holotype.proteins.prediction.embedding import embed
 
     proteins = dict(read_proteins(trained / "p.fasta"))
     proteins["p59"] = "M" * 30
@@ -223,7 +223,7 @@ def test_a_split_that_is_not_there_is_told(trained, capsys):
 @pytest.mark.parametrize("name", ["evaluation.json", "predictions_test.tsv"])
 def test_nothing_is_scored_for_a_report_that_cannot_be_written(name, trained, tmp_path, monkeypatch, capsys):
     (tmp_path / name).write_text("{}")
-    monkeypatch.setattr("holotype.data.datasets.load_dataset", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr("holotype.proteins.data.datasets.load_dataset", lambda *_: pytest.fail("too late"))
     assert evaluate(trained / "run", "--data", "bernett", "-o", tmp_path) == 1
     assert f"holds {name} already; nothing was changed" in capsys.readouterr().err
 

@@ -108,7 +108,7 @@ def test_masked_images(folder, command):
 
 def test_saliency(folder, command):
     import holotype
-    from holotype.loading.saving import save_pretrained
+    from holotype.weights.save import save_pretrained
 
     net = holotype.create_model("resnet_v1_18", num_classes=3, size=64)
     preprocessing = {**models.PLAIN, "size": [64, 64]}
@@ -169,7 +169,7 @@ def test_what_predict_refuses(command, words, code, told):
 def test_a_bar_on_a_terminal(folder):
     words = [sys.executable, "-m", "holotype", "embed", "vit.safetensors", "photos/red.png", "-o", "e.csv"]
     import holotype
-    from holotype.loading.saving import save_pretrained
+    from holotype.weights.save import save_pretrained
 
     net = holotype.create_model("vit_t16", **holotype.get_model_class("vit_t16").small_parameters)
     save_pretrained(net, "vit.safetensors", preprocessing={**models.PLAIN, "size": [64, 64]})

@@ -305,7 +305,7 @@ def test_checking_a_config_imports_nothing(project):
             "src/model/__init__.py": "",
             "src/model/v1.py": """
                 from holotype import register_model
-                from holotype.zoos.proteins import BaseProteinModel
+                from holotype.proteins import BaseProteinModel
 
                 @register_model("mine")
                 class Mine(BaseProteinModel):

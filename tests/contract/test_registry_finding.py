@@ -273,7 +273,7 @@ def test_available_models_are_in_registration_order(registry):
     assert registry.get_available_models() == ["net_b10", "net_b2", "net_b1", "det", "v2", "v1"]
     assert registry.zoo("proteins").get_available_models() == ["v2", "v1"]
     assert holotype.get_available_models()[:4] == ["v1", "v2", "multihead_attention", "cross_attention"]
-    from holotype.zoos import proteins
+    from holotype import proteins
 
     available = proteins.get_available_models()
     assert available[:4] == ["v1", "v2", "multihead_attention", "cross_attention"]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-import holotype.index
+import holotype.catalog.index
 from holotype import Registry, Task
+from holotype.catalog.snapshot import SCHEMA
 from holotype.errors import MetadataError
-from holotype.snapshot import SCHEMA
 
 GOOD = """
 from holotype import register_model
@@ -72,7 +72,7 @@ def test_building_many_models_gathers_the_catalog_seldom(project):
     time.sleep(0.1)
     code = """
     import holotype
-    from holotype import entries, registries
+    from holotype.catalog import entries, registries
     holotype.list_models()
     made = []
     class Counted(entries.Catalog):
@@ -93,7 +93,7 @@ def test_caches_of_two_layouts_do_not_touch_each_other(here, monkeypatch):
     assert Registry(zoos=["src.model"]).list_models() == ["good"]
     mine = here.home / f"index-{SCHEMA}.sqlite"
     content = mine.read_bytes()
-    monkeypatch.setattr(holotype.index, "SCHEMA", SCHEMA + 1)  # a version of Holotype that is newer
+    monkeypatch.setattr(holotype.catalog.index, "SCHEMA", SCHEMA + 1)  # a version of Holotype that is newer
     assert Registry(zoos=["src.model"]).list_models() == ["good"]
     assert (here.home / f"index-{SCHEMA + 1}.sqlite").is_file()
     assert mine.read_bytes() == content

@@ -100,7 +100,7 @@ SHAPES = {
         {"v1": {}},
     ),
     "import of the module by its full name": (
-        {"v1.py": 'import holotype.registries\n@holotype.register_model("v1")\nclass One: pass\n'},
+        {"v1.py": 'import holotype.catalog.registries\n@holotype.register_model("v1")\nclass One: pass\n'},
         {"v1": {}},
     ),
     "a zoo's own registry module": (
@@ -120,9 +120,7 @@ SHAPES = {
         {"v1": {}, "v2": {}, "v3": {}, "v4": {}},
     ),
     "a first-party zoo's decorator": (
-        {
-            "v1.py": 'from holotype.zoos.proteins import register_model\n@register_model("v1")\nclass One: pass\n'
-        },
+        {"v1.py": 'from holotype.proteins import register_model\n@register_model("v1")\nclass One: pass\n'},
         {"v1": {"zoo": "src.model"}},
     ),
     "re-exported several times": (
@@ -741,8 +739,8 @@ def test_a_task_comes_from_a_base_class_in_another_file(project):
                 """,
             "src/model/v1.py": """
                 from holotype import register_model
-                from holotype.zoos.proteins import BaseProteinModel
-                from holotype.zoos import proteins
+                from holotype.proteins import BaseProteinModel
+                from holotype import proteins
                 import src.model.base
                 from . import base as b
 

@@ -13,7 +13,7 @@ import holotype
 from holotype.errors import MissingExtraError
 from holotype.training import train
 from holotype.training.loop import own_randomness, seed_all
-from holotype.zoos.vision import BYOL, Task, registry
+from holotype.vision import BYOL, Task, registry
 from shapes import write_coco
 
 TASKS = (Task.OBJECT_DETECTION, Task.MASKED_IMAGE_MODELING, Task.SELF_SUPERVISED_LEARNING)

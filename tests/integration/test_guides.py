@@ -9,11 +9,11 @@ import torch
 
 import holotype
 from holotype.errors import UnknownModelError, UnknownPretrainedError
-from holotype.zoos.vision import EfficientNet_Lite, Task, registry
+from holotype.vision import EfficientNet_Lite, Task, registry
 
 ARCHITECTURES = """
 from torch import nn
-from holotype.zoos.proteins import BaseProteinModel as Base
+from holotype.proteins import BaseProteinModel as Base
 
 
 class BaseProteinModel(Base):
@@ -108,7 +108,7 @@ get_available_models = model_registry.get_available_models
 get_model_class = model_registry.get_model_class
 """
 PROTEIN_REGISTRY = """
-from holotype.zoos.proteins import (
+from holotype.proteins import (
     create_model, get_available_models, get_model_class, model_registry, register_model
 )
 """
@@ -240,7 +240,7 @@ def test_a_new_file_is_a_new_model_without_an_edit_anywhere_else(project):
 
 
 def test_the_published_protein_models_are_there_by_the_same_calls():
-    from holotype.zoos.proteins import create_model, get_available_models, get_model_class, model_registry
+    from holotype.proteins import create_model, get_available_models, get_model_class, model_registry
 
     assert get_available_models()[:4] == AVAILABLE
     assert [model_registry.get_model_info(name)["complexity"] for name in AVAILABLE] == [

@@ -9,8 +9,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
 from holotype import load_pretrained_model  # noqa: E402  # after the checks that torch and Pillow are there
-from holotype.prediction import ImageError, predict, predict_images  # noqa: E402
 from holotype.store.fetch import fetch  # noqa: E402
+from holotype.vision.prediction import ImageError, predict, predict_images  # noqa: E402
 
 TABLE = Path(__file__).parents[2] / "scripts" / "photographs.toml"
 PHOTOGRAPHS = tomllib.loads(TABLE.read_text(encoding="utf-8"))

@@ -12,9 +12,13 @@ from holotype.errors import (
     ParameterError,
     UnknownPretrainedError,
 )
-from holotype.prediction import interactome
-from holotype.prediction.interactions import load_interaction_model, predict_interactions, report_path
-from holotype.prediction.picture import clustered
+from holotype.proteins.prediction import interactome
+from holotype.proteins.prediction.interactions import (
+    load_interaction_model,
+    predict_interactions,
+    report_path,
+)
+from holotype.proteins.prediction.picture import clustered
 from interaction_sets import (
     RECORD,
     InMemory,
@@ -183,7 +187,7 @@ def test_a_model_without_encoder_record_takes_given_embeddings_with_a_note(folde
 
 def test_sequences_are_embedded_as_for_the_training(folder):
     """Without --embeddings; the encoder is one that needs no weights."""
-    from holotype.prediction.embedding import embed
+    from holotype.proteins.prediction.embedding import embed
 
     made = embed(PROTEINS, "composition", folder / "composition.emb")
     net = model(input_dim=made.dim)
@@ -290,7 +294,7 @@ def test_a_folder_that_is_no_run(folder):
 def test_a_model_of_another_task(folder):
     import torch
 
-    from holotype.zoos.proteins import create_model
+    from holotype.proteins import create_model
 
     torch.manual_seed(0)
     net = create_model("unirep_64")
@@ -306,7 +310,7 @@ def test_a_temperature_that_is_none(folder, temperature):
 
 def test_a_temperature_of_logits_that_tell_nothing(folder):
     """As `fit_temperature` finds it, and training writes it, where a model is no better than chance."""
-    from holotype.evaluation.calibration import fit_temperature
+    from holotype.proteins.evaluation.calibration import fit_temperature
 
     temperature = fit_temperature([3.0, -3.0, 3.0, -3.0], [0, 1, 0, 1])
     path = save(model(), folder / "useless.safetensors", temperature=temperature)
@@ -319,7 +323,7 @@ def test_a_temperature_of_logits_that_tell_nothing(folder):
 def test_what_is_left_of_other_sequences_is_not_gone_on_with(folder, monkeypatch):
     """Embeddings without a FASTA file: their hashes tell the sequences."""
     monkeypatch.setattr(interactome, "_BLOCK_PAIRS", 9)
-    monkeypatch.setattr("holotype.prediction.interactions.write_table", lambda *_: 1 / 0)
+    monkeypatch.setattr("holotype.proteins.prediction.interactions.write_table", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         predict(folder, fasta=None, all_vs_all=True)
     assert (folder / "out.tsv.partial").stat().st_size
@@ -343,7 +347,7 @@ def test_the_table_is_on_the_disk_before_what_it_was_made_of_is_removed(folder, 
 
 
 def test_a_picture_of_too_many(folder, monkeypatch):
-    monkeypatch.setattr("holotype.prediction.picture.MOST", 5)
+    monkeypatch.setattr("holotype.proteins.prediction.picture.MOST", 5)
     refused(folder, DataError, "at most 5 proteins a side", picture=folder / "m.png")
 
 
@@ -376,7 +380,7 @@ class Stop(Exception):
 @pytest.fixture
 def every_block_counts(monkeypatch):
     monkeypatch.setattr(interactome, "_BLOCK_PAIRS", 20)
-    monkeypatch.setattr("holotype.prediction.partial._EVERY_S", 0)
+    monkeypatch.setattr("holotype.proteins.prediction.partial._EVERY_S", 0)
 
 
 def interrupted(folder, after, **options):

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import holotype
+from holotype import proteins
 from holotype.errors import ParameterError
-from holotype.zoos import proteins
 
 NAMES = ["v1", "v2", "multihead_attention", "cross_attention"]
 COMPLEXITY = {"v1": "low", "v2": "medium", "multihead_attention": "high", "cross_attention": "high"}

@@ -8,9 +8,9 @@ import ray
 import torch
 
 from holotype.errors import DataError, HolotypeError, ParameterError
-from holotype.prediction import interactome
-from holotype.prediction.interactions import predict_interactions
-from holotype.prediction.ray_engine import RayEngine, sequence_pieces
+from holotype.proteins.prediction import interactome
+from holotype.proteins.prediction.interactions import predict_interactions
+from holotype.proteins.prediction.ray_engine import RayEngine, sequence_pieces
 from interaction_sets import RECORD, model, save, sequences, write_embeddings, write_fasta
 
 PROTEINS = sequences(12, longest=30)
@@ -71,9 +71,9 @@ def test_given_pairs_are_the_same(cluster, folder):
 
 
 def test_embedding_is_sharded_too(cluster, folder, monkeypatch):
-    from holotype.prediction.embedding import embed
+    from holotype.proteins.prediction.embedding import embed
 
-    monkeypatch.setattr("holotype.prediction.ray_engine._PIECE_RESIDUES", 60)
+    monkeypatch.setattr("holotype.proteins.prediction.ray_engine._PIECE_RESIDUES", 60)
     monkeypatch.setattr(sequence_pieces, "__defaults__", (60,))
     assert len(sequence_pieces(PROTEINS)) > 2
     made = embed(PROTEINS, "composition", folder / "composition.emb")
@@ -97,7 +97,7 @@ def test_the_work_is_done_by_two_other_processes(cluster, folder):
         def answer(self, proteins, block):
             return os.getpid()
 
-    from holotype.data.embeddings import open_embeddings
+    from holotype.proteins.data.embeddings import open_embeddings
 
     with RayEngine(workers=2) as engine:
         engine.prepare(model(), open_embeddings(folder / "x.emb"), list(PROTEINS), None)
@@ -122,7 +122,7 @@ def test_a_worker_that_is_lost_is_told(cluster, folder):
         def answer(self, proteins, block):
             os._exit(1)
 
-    from holotype.data.embeddings import open_embeddings
+    from holotype.proteins.data.embeddings import open_embeddings
 
     with RayEngine(workers=1) as engine:
         engine.prepare(model(), open_embeddings(folder / "x.emb"), list(PROTEINS), None)

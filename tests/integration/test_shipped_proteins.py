@@ -11,11 +11,11 @@ import torch
 from safetensors import safe_open
 
 import holotype
-from holotype.data.fasta import read_proteins
-from holotype.prediction.interactions import load_interaction_model, predict_interactions
+from holotype.proteins.data.fasta import read_proteins
+from holotype.proteins.prediction.interactions import load_interaction_model, predict_interactions
 
 ROOT = Path(__file__).parents[2]
-FOLDER = Path(holotype.__file__).parent / "zoos/proteins/trained"
+FOLDER = Path(holotype.__file__).parent / "proteins/models/trained"
 TABLE = tomllib.loads((FOLDER / "pretrained.toml").read_text("utf-8"))
 PROTEINS = ROOT / "examples/human_proteins.fasta"
 

@@ -68,10 +68,10 @@ def test_it_has_learned(project: tuple[dict[str, Any], RunResult]) -> None:
 
 
 def test_the_weights_alone_give_the_predictions_again(project: tuple[dict[str, Any], RunResult]) -> None:
-    from holotype.data.embeddings import open_embeddings
-    from holotype.data.pairs import read_pairs
-    from holotype.prediction.interactions import load_interaction_model
-    from holotype.prediction.pairs import score_pairs
+    from holotype.proteins.data.embeddings import open_embeddings
+    from holotype.proteins.data.pairs import read_pairs
+    from holotype.proteins.prediction.interactions import load_interaction_model
+    from holotype.proteins.prediction.pairs import score_pairs
 
     recipe, result = project
     net, info = load_interaction_model(result.folder)
@@ -188,7 +188,7 @@ def test_a_loss_that_is_no_number_stops_the_training_with_advice(
 def test_what_fails_late_loses_nothing(
     recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import holotype.evaluation.calibration as calibration
+    import holotype.proteins.evaluation.calibration as calibration
 
     def full(*_: object) -> float:
         raise OSError("No space left on device")

@@ -1,16 +1,15 @@
 """A project that uses another zoo's functions as its own: its models are seen through that zoo, and go first."""
 
 import pytest
-
 from holotype.zoos import proteins
 
 REGISTRY = """
-from holotype.zoos.proteins import (
+from holotype.proteins import (
     create_model, get_available_models, get_model_class, model_registry, register_model
 )
 """
 MODEL = """
-from holotype.zoos.proteins import BaseProteinModel
+from holotype.proteins import BaseProteinModel
 from .registry import register_model
 
 @register_model({name!r}, description="of the project")
@@ -86,7 +85,7 @@ def test_what_a_session_types_in_belongs_to_the_zoo_itself(project):
     assert project.run(
         """
         import holotype
-        from holotype.zoos.proteins import create_model, register_model
+        from holotype.proteins import create_model, register_model
         @register_model("mine")
         def mine(): return "built"
         try:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 import holotype
 from holotype import load_pretrained_model
 from holotype.errors import MismatchError
-from holotype.zoos.vision import RoPE_ViT, Task, registry
+from holotype.vision import RoPE_ViT, Task, registry
 
 SMALL = {"num_layers": 2, "num_heads": 2, "hidden_dim": 32, "mlp_dim": 48, "drop_path_rate": 0.0}
 STATS = {"mean": (0.4, 0.5, 0.6), "std": (0.1, 0.2, 0.3)}

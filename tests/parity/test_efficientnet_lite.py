@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from holotype import load_pretrained_model
-from holotype.prediction import preprocess
 from holotype.store.fetch import fetch
-from holotype.zoos.vision.efficientnet_lite import EfficientNet_Lite
+from holotype.vision.models.efficientnet_lite import EfficientNet_Lite
+from holotype.vision.prediction import preprocess
 
 # The other libraries warn of themselves when they are imported; that is theirs to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 PHOTOGRAPHS = tomllib.loads(
     (Path(__file__).parents[2] / "scripts" / "photographs.toml").read_text(encoding="utf-8")
 )
-SIZES = tomllib.loads((files("holotype.zoos.vision") / "sizes.toml").read_text(encoding="utf-8"))
+SIZES = tomllib.loads((files("holotype.vision.models") / "sizes.toml").read_text(encoding="utf-8"))
 LITE = [f"efficientnet_lite{n}" for n in range(5)]
 
 

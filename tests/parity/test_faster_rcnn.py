@@ -11,10 +11,10 @@ import holotype
 from holotype.testing.checks import checks_of, saves_and_loads
 from holotype.testing.formats import round_trips
 from holotype.testing.subjects import subjects
-from holotype.zoos.vision.detection.boxes import decode_deltas, giou, iou, pairwise_giou, pairwise_iou
-from holotype.zoos.vision.detection.focal_loss import sigmoid_focal_loss
-from holotype.zoos.vision.detection.interface import Boxes
-from holotype.zoos.vision.detection.nms import nms
+from holotype.vision.models.detection.boxes import decode_deltas, giou, iou, pairwise_giou, pairwise_iou
+from holotype.vision.models.detection.focal_loss import sigmoid_focal_loss
+from holotype.vision.models.detection.interface import Boxes
+from holotype.vision.models.detection.nms import nms
 
 sys.path.append(str(Path(__file__).parents[1]))
 from shapes import draw_shapes

@@ -13,13 +13,13 @@ import torch
 
 import holotype
 from holotype import load_checkpoint, load_pretrained_model
-from holotype.grammar import Grammar, families
-from holotype.zoos.vision import registry
+from holotype.catalog.grammar import Grammar, families
+from holotype.vision import registry
 
 # The other libraries warn of themselves when they are imported; that is theirs to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-TABLE = families(tomllib.loads((files("holotype.zoos.vision") / "grammar.toml").read_text("utf-8")))
+TABLE = families(tomllib.loads((files("holotype.vision.models") / "grammar.toml").read_text("utf-8")))
 GRAMMARS = {family: Grammar(family, row) for family, row in TABLE.items()}
 LISTED = {
     name: (family, grammar.config(name)) for family, grammar in GRAMMARS.items() for name in grammar.listed

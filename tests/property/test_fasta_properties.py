@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from holotype.data.fasta import read_proteins
 from holotype.errors import DataError
+from holotype.proteins.data.fasta import read_proteins
 
 NAMES = st.text(
     st.characters(min_codepoint=33, max_codepoint=0x2FF, exclude_categories=("C", "Z")), min_size=1

@@ -8,9 +8,9 @@ import pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holotype.catalog.scan import decode, encode_value
 from holotype.errors import MetadataError
 from holotype.frozen import freeze, thaw
-from holotype.scan import decode, encode_value
 
 PLAIN = st.recursive(
     st.none()

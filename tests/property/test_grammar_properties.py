@@ -6,10 +6,10 @@ from importlib.resources import files
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holotype.grammar import Grammar, families
+from holotype.catalog.grammar import Grammar, families
 from holotype.names import is_name
 
-TABLE = families(tomllib.loads((files("holotype.zoos.vision") / "grammar.toml").read_text("utf-8")))
+TABLE = families(tomllib.loads((files("holotype.vision.models") / "grammar.toml").read_text("utf-8")))
 GRAMMARS = {family: Grammar(family, row) for family, row in TABLE.items()}
 LISTED = [name for grammar in GRAMMARS.values() for name in grammar.listed]
 VIT = GRAMMARS["rope_vit"]

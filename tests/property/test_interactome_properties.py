@@ -5,8 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from holotype.prediction import table
-from holotype.prediction.interactome import (
+from holotype.proteins.prediction import table
+from holotype.proteins.prediction.interactome import (
     Grid,
     Ranking,
     Scores,

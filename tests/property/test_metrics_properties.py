@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics as reference
 
-from holotype.evaluation.calibration import apply_temperature, fit_temperature, reliability
-from holotype.evaluation.metrics import METRICS, Scored, binary_metrics, resample, why_undefined
+from holotype.proteins.evaluation.calibration import apply_temperature, fit_temperature, reliability
+from holotype.proteins.evaluation.metrics import METRICS, Scored, binary_metrics, resample, why_undefined
 
 sizes = st.integers(1, 40)
 # Few distinct values, so that ties are common, and the ends of the range among them.

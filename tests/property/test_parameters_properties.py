@@ -5,8 +5,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holotype.parameters import from_facts, mismatch, problems_with, to_facts
-from holotype.scan import scan
+from holotype.catalog.parameters import from_facts, mismatch, problems_with, to_facts
+from holotype.catalog.scan import scan
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.binary(max_size=4),

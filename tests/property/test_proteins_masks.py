@@ -5,16 +5,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holotype.zoos.proteins.attention import (
+from holotype.proteins.models.attention import (
     AttentionProteinClassifier,
     MultiHeadAttentionProteinClassifier,
 )
-from holotype.zoos.proteins.bilinear import SymmetricBilinearProteinClassifier
-from holotype.zoos.proteins.contact_map import ContactMapProteinClassifier
-from holotype.zoos.proteins.cross_attention import CrossAttentionProteinClassifier
-from holotype.zoos.proteins.intra_inter import IntraInterAttentionProteinClassifier
-from holotype.zoos.proteins.mean_pool import SimplifiedProteinClassifier
-from holotype.zoos.proteins.symmetric_mlp import SymmetricMLPProteinClassifier
+from holotype.proteins.models.bilinear import SymmetricBilinearProteinClassifier
+from holotype.proteins.models.contact_map import ContactMapProteinClassifier
+from holotype.proteins.models.cross_attention import CrossAttentionProteinClassifier
+from holotype.proteins.models.intra_inter import IntraInterAttentionProteinClassifier
+from holotype.proteins.models.mean_pool import SimplifiedProteinClassifier
+from holotype.proteins.models.symmetric_mlp import SymmetricMLPProteinClassifier
 
 WIDTH = 6
 SYMMETRIES = ["none", "average", "sum"]

@@ -4,10 +4,10 @@ import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from holotype.data.audit import audit_splits
-from holotype.data.pairs import PairTable
-from holotype.data.splits import pair_classes, split_pairs
 from holotype.errors import DataError
+from holotype.proteins.data.audit import audit_splits
+from holotype.proteins.data.pairs import PairTable
+from holotype.proteins.data.splits import pair_classes, split_pairs
 
 PROTEINS = [f"P{at}" for at in range(16)]
 pair = st.tuples(st.sampled_from(PROTEINS), st.sampled_from(PROTEINS), st.integers(0, 1))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
-from holotype.zoos.vision.efficientnet_lite import (  # noqa: E402  # after the check that torch is there
+from holotype.vision.models.efficientnet_lite import (  # noqa: E402  # after the check that torch is there
     EfficientNet_Lite,
     SamePadConv2d,
     scaled_channels,

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holotype.catalog.where import parse, predicate
 from holotype.errors import FilterError
-from holotype.where import parse, predicate
 
 KEYS = st.from_regex("[a-z_]{1,6}(\\.[a-z]{1,4})?", fullmatch=True)
 JSON = st.recursive(

@@ -6,11 +6,11 @@ import os
 import numpy as np
 import pytest
 
-from holotype.data.audit import audit_splits
-from holotype.data.datasets import load_dataset
-from holotype.data.pairs import PairTable, align
-from holotype.data.splits import split_pairs
 from holotype.errors import DataError, LeakageError
+from holotype.proteins.data.audit import audit_splits
+from holotype.proteins.data.datasets import load_dataset
+from holotype.proteins.data.pairs import PairTable, align
+from holotype.proteins.data.splits import split_pairs
 
 LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
 NAMES = [f"{part}{at}" for part in "tvx" for at in range(6)]  # train, val, test

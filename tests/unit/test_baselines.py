@@ -7,10 +7,10 @@ import os
 import numpy as np
 import pytest
 
-from holotype.data.pairs import PairTable
 from holotype.errors import DataError
-from holotype.evaluation.baselines import BASELINES, baseline_scores
-from holotype.evaluation.metrics import auroc
+from holotype.proteins.data.pairs import PairTable
+from holotype.proteins.evaluation.baselines import BASELINES, baseline_scores
+from holotype.proteins.evaluation.metrics import auroc
 
 TRAIN = PairTable.from_names(
     ["hub", "hub", "hub", "neg", "neg", "hub"],
@@ -124,7 +124,7 @@ def test_a_graph_with_hubs_gives_itself_away_on_a_random_split():
 
 @pytest.mark.skipif(not os.environ.get("HOLOTYPE_MIRRORS"), reason="needs the files of guo_yeast")
 def test_on_a_random_split_of_guo_yeast_degrees_are_almost_enough():
-    from holotype.data.datasets import load_dataset
+    from holotype.proteins.data.datasets import load_dataset
 
     pairs = load_dataset("guo_yeast").splits["pairs"]
     found = []

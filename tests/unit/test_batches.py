@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from holotype.data.pairs import PairTable
 from holotype.errors import DataError
+from holotype.proteins.data.pairs import PairTable
 from holotype.training.batches import PairBatches, PairReader, PairsToScore, Step, plan_epoch, read_ahead
 from training_sets import DIM, MemoryEmbeddings, embeddings, pairs
 

@@ -9,8 +9,14 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from holotype.errors import DataError
-from holotype.evaluation.calibration import apply_temperature, fit_temperature, logit, reliability, sigmoid
-from holotype.evaluation.metrics import auroc, binary_metrics
+from holotype.proteins.evaluation.calibration import (
+    apply_temperature,
+    fit_temperature,
+    logit,
+    reliability,
+    sigmoid,
+)
+from holotype.proteins.evaluation.metrics import auroc, binary_metrics
 
 
 def sample(temperature, *, pairs=4000, seed=0):

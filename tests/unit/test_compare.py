@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from holotype.data.pairs import PairTable
 from holotype.errors import DataError
-from holotype.evaluation.compare import compare_runs
-from holotype.evaluation.metrics import auroc
-from holotype.evaluation.predictions import write_predictions
+from holotype.proteins.data.pairs import PairTable
+from holotype.proteins.evaluation.compare import compare_runs
+from holotype.proteins.evaluation.metrics import auroc
+from holotype.proteins.evaluation.predictions import write_predictions
 
 PAIRS = 400
 

@@ -5,8 +5,8 @@ import time
 import pytest
 
 from holotype import Registry
-from holotype.config import read
 from holotype.errors import ConfigError, ParameterError
+from holotype.mappings import read_mapping as read
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from holotype.errors import ConfigError, ParameterError
         ("a.yaml", "x: 1\ny: [1, 2]\n", {"x": 1, "y": [1, 2]}),
         ("a.yaml", "base: &b {x: 1}\ny: {<<: *b, z: 2}\n", {"base": {"x": 1}, "y": {"x": 1, "z": 2}}),
         ("a.yaml", "base: &b {x: 1}\ny: {<<: *b, x: 2}\n", {"base": {"x": 1}, "y": {"x": 2}}),
-        ("a.yaml", "rate: 1e-3\n", {"rate": "1e-3"}),
+        ("a.yaml", "rate: 1e-3\n", {"rate": 0.001}),
         ("a.json", '{"rate": 1e-3}', {"rate": 0.001}),
         ("A.JSON", '\ufeff{\n\t"x": [1, null]}', {"x": [1, None]}),
         ("a.yaml", '{"x": 1}', {"x": 1}),
@@ -94,7 +94,7 @@ def test_a_few_bytes_that_stand_for_gigabytes(tmp_path, text):
 
 
 def test_what_is_merged_is_what_yaml_says():
-    from holotype.config import read_yaml
+    from holotype.mappings import read_yaml
 
     text = "o: {i: &a {<<: {x: 1, y: 1}, x: 2}}\nu: {<<: [*a, {y: 3, z: 3}], w: 4}\n"
     assert read_yaml(text) == {"o": {"i": {"x": 2, "y": 1}}, "u": {"x": 2, "y": 1, "z": 3, "w": 4}}

@@ -9,17 +9,6 @@ import shutil
 import pytest
 import yaml
 
-from holotype.data.datasets import (
-    Dataset,
-    copy_dataset,
-    dataset_problems,
-    fetch_dataset,
-    get_dataset_info,
-    list_datasets,
-    load_dataset,
-    split_files,
-)
-from holotype.data.pairs import read_pairs
 from holotype.errors import (
     AmbiguousNameError,
     ConfigError,
@@ -29,6 +18,17 @@ from holotype.errors import (
     UnknownZooError,
     VerificationError,
 )
+from holotype.proteins.data.datasets import (
+    Dataset,
+    copy_dataset,
+    dataset_problems,
+    fetch_dataset,
+    get_dataset_info,
+    list_datasets,
+    load_dataset,
+    split_files,
+)
+from holotype.proteins.data.pairs import read_pairs
 
 FASTA = "".join(f">P{at}\n{'MKTAYIAKQR'[at % 10 :]}{'ACDEFGHIKLMNPQRSTVWY' * (at + 1)}\n" for at in range(12))
 PAIRS = "".join(f"P{a}\tP{b}\t{(a + b) % 2}\n" for a in range(12) for b in range(a + 1, 12))

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from holotype.errors import DataError, MissingExtraError
-from holotype.evaluation.detection import mean_average_precision
-from holotype.zoos.vision.detection.interface import Boxes, Detections
+from holotype.vision.evaluation.detection import mean_average_precision
+from holotype.vision.models.detection.interface import Boxes, Detections
 
 BOX = (0.0, 0, 10, 10)
 FAR = (50.0, 50, 70, 70)

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import holotype
-from holotype.data.embeddings import EmbeddingWriter, open_embeddings
 from holotype.errors import AmbiguousNameError, ConfigError, DataError, UnknownModelError
-from holotype.prediction import embedding, encoders
-from holotype.prediction.embedding import EncoderSpec, embed, embeddings_for, load_encoder, windows
+from holotype.proteins.data.embeddings import EmbeddingWriter, open_embeddings
+from holotype.proteins.prediction import embedding, encoders
+from holotype.proteins.prediction.embedding import EncoderSpec, embed, embeddings_for, load_encoder, windows
 
 SEQUENCES = {"a": "MKTAYIAK", "b": "ACD", "c": "GGGGGXUBZO" * 3, "d": "M", "e": "WWWWW"}
 
@@ -432,7 +432,7 @@ def test_edited_code_makes_other_embeddings(here):
         """
     source = textwrap.dedent(source)
     code = """
-        from holotype.prediction.embedding import embeddings_for
+        from holotype.proteins.prediction.embedding import embeddings_for
         result = embeddings_for({"a": "MK"}, "tiny")["a"].tolist()
         """
     for value in (1.5, 2.5):
@@ -458,7 +458,7 @@ def test_edited_code_of_a_size_in_a_table_makes_other_embeddings(here):
     source = textwrap.dedent(source)
     table = '[tiny_{}]\nclass = "tiny.Tiny"\ntask = "protein_embedding"\nconfig = {{scale = 2.0}}\n'
     code = """
-        from holotype.prediction.embedding import embeddings_for
+        from holotype.proteins.prediction.embedding import embeddings_for
         found = embeddings_for({"a": "MK"}, "tiny_2")
         result = [found["a"].tolist(), found.path]
         """

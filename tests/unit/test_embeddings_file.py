@@ -9,15 +9,15 @@ import tracemalloc
 
 import numpy as np
 import pytest
-
 from holotype.data import embedding_writer
-from holotype.data.embeddings import (
+
+from holotype.errors import DataError, StoreError
+from holotype.proteins.data.embeddings import (
     EmbeddingWriter,
     check_same_features,
     hash_sequence,
     open_embeddings,
 )
-from holotype.errors import DataError, StoreError
 
 RECORD = {
     "encoder": "mine/tiny",
@@ -335,7 +335,7 @@ def test_a_folder_that_is_not_there(tmp_path):
 
 def test_a_second_writer_is_refused(file):
     code = (
-        "import sys\nfrom holotype.data.embeddings import EmbeddingWriter\n"
+        "import sys\nfrom holotype.proteins.data.embeddings import EmbeddingWriter\n"
         "from holotype.errors import DataError\n"
         f"record = {RECORD!r}\n"
         "for overwrite in (False, True):\n"

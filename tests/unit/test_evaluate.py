@@ -9,8 +9,8 @@ import pytest
 from sklearn import metrics as reference
 
 from holotype.errors import DataError
-from holotype.evaluation.calibration import logit
-from holotype.evaluation.evaluate import evaluate_file, evaluate_model, evaluate_predictions
+from holotype.proteins.evaluation.calibration import logit
+from holotype.proteins.evaluation.evaluate import evaluate_file, evaluate_model, evaluate_predictions
 
 RNG = np.random.default_rng(0)
 PAIRS = 600
@@ -214,8 +214,8 @@ def test_repeats_are_told(files):
 @pytest.fixture(scope="module")
 def divided(tmp_path_factory):
     """A model that was trained on one file of pairs, divided with seed 1; that dataset, undivided."""
-    from holotype.data.datasets import load_dataset
-    from holotype.loading.saving import save_pretrained
+    from holotype.proteins.data.datasets import load_dataset
+    from holotype.weights.save import save_pretrained
     from interaction_sets import RECORD, model, sequences, write_embeddings, write_fasta
 
     folder = tmp_path_factory.mktemp("divided")
@@ -260,7 +260,7 @@ def test_embeddings_are_made_where_the_model_runs(divided, monkeypatch):
         asked.update(how)
         raise DataError("enough")
 
-    monkeypatch.setattr("holotype.prediction.embedding.embeddings_for", embeddings_for)
+    monkeypatch.setattr("holotype.proteins.prediction.embedding.embeddings_for", embeddings_for)
     with pytest.raises(DataError, match="enough"):
         evaluated(dataset, "pairs", embeddings=None, device="cpu:0")
     assert asked["device"] == "cpu:0"

@@ -4,8 +4,8 @@ import gzip
 
 import pytest
 
-from holotype.data.fasta import Proteins, read_proteins
 from holotype.errors import DataError
+from holotype.proteins.data.fasta import Proteins, read_proteins
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
+from holotype.catalog.grammar import Grammar, expand, families
 from holotype.errors import MetadataError
-from holotype.grammar import Grammar, expand, families
 
 ROW = {
     "form": "net_[{registers}_]{size}{patch}[_{part}]...[_{pool}][_{variant}]",

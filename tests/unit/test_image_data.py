@@ -13,12 +13,9 @@ pytest.importorskip("PIL")
 pytest.importorskip("numpy")
 
 import numpy as np  # after the checks that they are there
+from holotype.data import image_dataset
 from PIL import Image
 
-from holotype.data import image_dataset
-from holotype.data.datasets import dataset_problems, get_dataset_info, load_dataset
-from holotype.data.image_splits import divide
-from holotype.data.images import image_data_problems, load_image_dataset
 from holotype.errors import (
     ConfigError,
     DataError,
@@ -26,6 +23,9 @@ from holotype.errors import (
     LeakageError,
     UnknownDatasetError,
 )
+from holotype.proteins.data.datasets import dataset_problems, get_dataset_info, load_dataset
+from holotype.vision.data.images import image_data_problems, load_image_dataset
+from holotype.vision.data.splits import divide
 from image_files import class_folder, encoded, picture, shard, write
 
 torch = pytest.importorskip("torch")  # pictures are opened by code that uses it
@@ -436,8 +436,8 @@ def test_loading_what_is_there_needs_no_torch(project, photos):
     result = project.run(
         f"""
         import sys
-        from holotype.data.augmentation_presets import check_augmentation
-        from holotype.data.images import load_image_dataset
+        from holotype.vision.data.augmentation_presets import check_augmentation
+        from holotype.vision.data.images import load_image_dataset
         assert check_augmentation("standrad", "classification")
         data = load_image_dataset({str(photos)!r})
         result = [len(data.splits["train"]), "torch" in sys.modules]
@@ -469,7 +469,7 @@ def test_a_turned_photograph_stands_upright(tmp_path):
 
 
 def test_a_large_jpeg_is_decoded_smaller_and_placed_the_same(tmp_path):
-    from holotype.data.image_resize import read_image, resize_to
+    from holotype.vision.data.resize import read_image, resize_to
 
     gradient = np.linspace(0, 255, 640 * 480).reshape(480, 640).astype(np.uint8)
     Image.fromarray(gradient).convert("RGB").save(tmp_path / "1.jpg", quality=95)
@@ -486,7 +486,7 @@ def test_a_large_jpeg_is_decoded_smaller_and_placed_the_same(tmp_path):
 @pytest.mark.parametrize("mode", ["squash", "crop", "letterbox"])
 @pytest.mark.parametrize("size", [(32, 48), (48, 32), (40, 40)])
 def test_boxes_are_moved_with_their_pixels(mode, size):
-    from holotype.data.image_resize import resize_to
+    from holotype.vision.data.resize import resize_to
 
     pixels = np.zeros((120, 160, 3), np.uint8)
     pixels[40:80, 60:100] = 255
@@ -502,8 +502,8 @@ def test_boxes_are_moved_with_their_pixels(mode, size):
 
 
 def test_a_letterbox_is_padded_on_the_right_or_below():
-    from holotype.data.image_resize import resize_to
     from holotype.errors import ParameterError
+    from holotype.vision.data.resize import resize_to
 
     result, place = resize_to(Image.new("RGB", (20, 10), (255, 0, 0)), 16, "letterbox", fill=(1, 2, 3))
     assert place.content == (8, 16) and (place.left, place.top) == (0, 0)

@@ -15,14 +15,14 @@ import torch
 from PIL import Image
 
 import holotype
-from holotype.data.images import load_image_dataset
 from holotype.errors import ConfigError, DataError, HolotypeError, TrainingError
 from holotype.training import RunResult, entry_of, load_recipe, register_run, train
-from holotype.training.image_batches import ImageBatches, ImageReader, ImagesToMeasure
-from holotype.training.image_job import ImageJob
-from holotype.training.image_objectives import ObjectDetection
 from holotype.training.loop import Progress
-from holotype.zoos.vision.detection.interface import Detections
+from holotype.vision.data.images import load_image_dataset
+from holotype.vision.models.detection.interface import Detections
+from holotype.vision.training.batches import ImageBatches, ImageReader, ImagesToMeasure
+from holotype.vision.training.job import ImageJob
+from holotype.vision.training.objectives import ObjectDetection
 from shapes import draw_shapes
 
 TINY = {"num_layers": 2, "num_heads": 2, "hidden_dim": 32, "mlp_dim": 48, "patch_size": 8}
@@ -139,7 +139,7 @@ def test_the_weights_alone_say_how_to_use_them(classified: RunResult, photograph
     lineage = info.record["lineage"]
     assert set(lineage["datasets"]) == {"train", "val", "test"}
     assert load_recipe(lineage["recipe"]).digest() == lineage["recipe_sha256"]
-    from holotype.prediction.images import predict_images
+    from holotype.vision.prediction.images import predict_images
 
     files = sorted((Path(photographs["test"]) / "light").iterdir())
     assert {one.top.name for one in predict_images(net, info, files)} == {"light"}
@@ -370,8 +370,8 @@ def test_a_backbone_begins_with_another_run(
 
 def test_what_is_measured_is_what_is_predicted(tmp_path: Path) -> None:
     """Large pictures that are not square, as JPEG: reading them in another way moves the probabilities."""
-    from holotype.evaluation.image_models import evaluate_classifier
-    from holotype.prediction import predict
+    from holotype.vision.evaluation.evaluate import evaluate_classifier
+    from holotype.vision.prediction import predict
 
     rng = np.random.default_rng(0)
     for part, count in (("train", 4), ("val", 2), ("test", 8)):
@@ -396,7 +396,7 @@ def test_what_is_measured_is_what_is_predicted(tmp_path: Path) -> None:
 def test_boxes_are_measured_as_they_are_evaluated(shapes: dict[str, Any], tmp_path: Path) -> None:
     """The pictures are wider than high: what a detector finds in the padding below is cut off."""
     pytest.importorskip("pycocotools")
-    from holotype.evaluation.image_models import evaluate_detector
+    from holotype.vision.evaluation.evaluate import evaluate_detector
 
     params = {"size": 64, "backbone": "convnext_v2_atto", "backbone_params": BACKBONE}
     made = recipe(shapes, "fcos", params, trainer={"max_epochs": 6}, optimizer={"lr": 0.003})
@@ -501,7 +501,7 @@ def test_what_does_not_fit_into_memory_is_read_again(
 ) -> None:
     table = load_image_dataset(photographs).splits["val"]
     kept = ImageReader(table, (16, 16)).batch(np.arange(8)).images
-    monkeypatch.setattr("holotype.training.image_batches._KEPT_BYTES", 0)
+    monkeypatch.setattr("holotype.vision.training.batches._KEPT_BYTES", 0)
     assert torch.equal(ImageReader(table, (16, 16)).batch(np.arange(8)).images, kept)
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from holotype.errors import DataError, ParameterError
-from holotype.prediction import interactome
-from holotype.prediction.interactome import (
+from holotype.proteins.prediction import interactome
+from holotype.proteins.prediction.interactome import (
     Grid,
     Ranking,
     _keys,
@@ -17,7 +17,7 @@ from holotype.prediction.interactome import (
     probabilities,
     score_all,
 )
-from holotype.prediction.pairs import known_proteins
+from holotype.proteins.prediction.pairs import known_proteins
 from interaction_sets import InMemory, forward_one, model, sequences
 
 PROTEINS = sequences(11)

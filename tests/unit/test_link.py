@@ -2,8 +2,8 @@
 
 import pytest
 
-from holotype.link import Linker, Source
-from holotype.scan import scan
+from holotype.catalog.link import Linker, Source
+from holotype.catalog.scan import scan
 
 
 def link(module="zoo.v1", **files):

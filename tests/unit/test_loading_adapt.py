@@ -9,8 +9,8 @@ from torch import nn
 
 from holotype import load_checkpoint, save_pretrained
 from holotype.errors import LoadingError, MismatchError
-from holotype.loading.adapt import other_channels, other_statistics
-from holotype.loading.pretrained import load_pretrained_model
+from holotype.weights.adapt import other_channels, other_statistics
+from holotype.weights.pretrained import load_pretrained_model
 
 
 @pytest.fixture(autouse=True)

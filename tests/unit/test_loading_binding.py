@@ -9,9 +9,9 @@ import torch
 from loading_nets import ToyViT, images, make_registry
 
 from holotype import load_checkpoint, save_pretrained
+from holotype.catalog.origin import canonical, complete_config, fingerprint, origin_of, shown
 from holotype.errors import LoadingError, MetadataError, MismatchError, VerificationError
-from holotype.loading.pretrained import load_pretrained_model
-from holotype.origin import canonical, complete_config, fingerprint, origin_of, shown
+from holotype.weights.pretrained import load_pretrained_model
 
 DIFFERENT = {
     "activation": "relu",
@@ -119,7 +119,7 @@ def test_the_fingerprint_that_an_entry_publishes_is_checked_before_fetching(regi
     register(registry, path, "right", config_fingerprint=right)
     load_pretrained_model("right", registry=registry)
     register(registry, path, "wrong", config_fingerprint="0" * 64)
-    monkeypatch.setattr("holotype.loading.pretrained.fetch_open", None)
+    monkeypatch.setattr("holotype.weights.pretrained.fetch_open", None)
     with pytest.raises(MismatchError, match="config_fingerprint"):
         load_pretrained_model("wrong", registry=registry)
 

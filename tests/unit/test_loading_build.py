@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from holotype.errors import LoadingError, MismatchError
-from holotype.loading.build import build_empty, fill
-from holotype.loading.checkpoint import read_checkpoint
+from holotype.weights.build import build_empty, fill
+from holotype.weights.checkpoint import read_checkpoint
 
 
 class Net(nn.Module):

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from holotype.errors import CheckpointError, LoadingError, UnknownFormatError
-from holotype.loading import checkpoint as module
-from holotype.loading.checkpoint import read_checkpoint
+from holotype.weights import checkpoint as module
+from holotype.weights.checkpoint import read_checkpoint
 
 STATE = {"a.weight": torch.randn(4, 3), "a.bias": torch.randn(4), "n": torch.tensor(7)}
 

@@ -12,11 +12,11 @@ from loading_nets import images, make_registry
 from holotype import load_checkpoint, save_pretrained
 from holotype.cli import main
 from holotype.errors import CheckpointError, LoadingError, MissingExtraError, UnknownFormatError
-from holotype.loading.checkpoint import read_checkpoint
-from holotype.loading.convert import convert
-from holotype.loading.export import export
-from holotype.loading.program import load_program
-from holotype.loading.weight_file import describe_file
+from holotype.weights.checkpoint import read_checkpoint
+from holotype.weights.convert import convert
+from holotype.weights.export import export
+from holotype.weights.program import load_program
+from holotype.weights.weight_file import describe_file
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_describing_safetensors_needs_no_torch(saved, capsys):
     import subprocess
 
     code = (
-        "import sys; from holotype.loading.weight_file import describe_file;"
+        "import sys; from holotype.weights.weight_file import describe_file;"
         f"print(describe_file({str(saved)!r}).params, 'torch' in sys.modules, 'numpy' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

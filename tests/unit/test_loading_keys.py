@@ -6,8 +6,8 @@ import tomllib
 import pytest
 
 from holotype.errors import MetadataError, MismatchError
-from holotype.loading import keys
-from holotype.loading.keys import common_prefix, compile_key_map, map_keys
+from holotype.weights import keys
+from holotype.weights.keys import common_prefix, compile_key_map, map_keys
 
 
 @pytest.fixture

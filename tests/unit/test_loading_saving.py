@@ -14,8 +14,8 @@ from loading_nets import ToyViT, images, make_registry
 from torch import nn
 
 from holotype import load_checkpoint, save_pretrained
+from holotype.catalog.origin import fingerprint, origin_of
 from holotype.errors import LoadingError, MetadataError, MismatchError
-from holotype.origin import fingerprint, origin_of
 
 
 @pytest.fixture

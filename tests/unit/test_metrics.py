@@ -11,8 +11,8 @@ import pytest
 from sklearn import metrics as reference
 
 from holotype.errors import DataError
-from holotype.evaluation import metrics
-from holotype.evaluation.metrics import METRICS, Scored
+from holotype.proteins.evaluation import metrics
+from holotype.proteins.evaluation.metrics import METRICS, Scored
 
 
 def sample(pairs=2000, *, seed=0, ties=False, positives=0.3):

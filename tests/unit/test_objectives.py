@@ -13,7 +13,9 @@ from torch.nn import functional as F
 
 import holotype
 from holotype.training.batches import PairReader
-from holotype.training.image_objectives import (
+from holotype.training.objectives import ClassificationObjective, PairObjective, balancing_weight, pair_logits
+from holotype.vision.models.detection.interface import Detections
+from holotype.vision.training.objectives import (
     ImageClassification,
     ObjectDetection,
     boxes_of,
@@ -21,8 +23,6 @@ from holotype.training.image_objectives import (
     knn_accuracy,
     padded,
 )
-from holotype.training.objectives import ClassificationObjective, PairObjective, balancing_weight, pair_logits
-from holotype.zoos.vision.detection.interface import Detections
 from training_sets import DIM, MemoryEmbeddings, embeddings, pairs
 
 

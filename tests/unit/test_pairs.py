@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from holotype.data.pairs import PairTable, align, read_pairs, write_pairs
 from holotype.errors import DataError
+from holotype.proteins.data.pairs import PairTable, align, read_pairs, write_pairs
 
 
 def written(tmp_path, text, name="pairs.tsv"):

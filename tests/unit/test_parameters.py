@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from holotype.catalog.parameters import check, from_facts, mismatch, problems_with, to_facts
 from holotype.errors import ParameterError
 from holotype.frozen import freeze
-from holotype.parameters import check, from_facts, mismatch, problems_with, to_facts
 from holotype.records import Parameter
 
 FITS = [
@@ -138,7 +138,7 @@ def by_position_and_open(a=1, /, **more): ...
 
 
 def test_what_can_only_be_passed_by_position():
-    from holotype.scan import scan
+    from holotype.catalog.scan import scan
 
     parameters, is_open = from_facts(to_facts(by_position))
     text = b"@deco\ndef by_position(a, b=1, /, c=2): ..."

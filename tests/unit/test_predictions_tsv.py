@@ -7,9 +7,9 @@ import gzip
 import numpy as np
 import pytest
 
-from holotype.data.pairs import PairTable
 from holotype.errors import DataError
-from holotype.evaluation.predictions import read_predictions, write_predictions
+from holotype.proteins.data.pairs import PairTable
+from holotype.proteins.evaluation.predictions import read_predictions, write_predictions
 
 GOOD = [
     "protein_a\tprotein_b\tlabel\tscore\nA\tB\t1\t0.9\nC\tD\t0\t0.1\n",

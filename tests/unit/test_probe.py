@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from holotype.errors import DataError, ParameterError, ShapeError  # noqa: E402  # after the check
-from holotype.evaluation.probe import ProbeResult, knn_accuracy, linear_probe, wilson_interval  # noqa: E402
+from holotype.vision.evaluation.probe import ProbeResult, knn_accuracy, linear_probe, wilson_interval  # noqa: E402
 
 FEW = (1e-3, 1e-1, 10.0)
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from holotype.errors import ParameterError, ShapeError
-from holotype.zoos.proteins.bilinear import SymmetricBilinearProteinClassifier
-from holotype.zoos.proteins.interface import Residues
-from holotype.zoos.proteins.pooled import Standardization, pool
-from holotype.zoos.proteins.symmetric_mlp import SymmetricMLPProteinClassifier
+from holotype.proteins.models.bilinear import SymmetricBilinearProteinClassifier
+from holotype.proteins.models.interface import Residues
+from holotype.proteins.models.pooled import Standardization, pool
+from holotype.proteins.models.symmetric_mlp import SymmetricMLPProteinClassifier
 
 MODELS = [SymmetricBilinearProteinClassifier, SymmetricMLPProteinClassifier]
 every_model = pytest.mark.parametrize("cls", MODELS)
@@ -77,7 +77,7 @@ def test_what_is_far_out_is_clipped():
 
 
 def test_statistics_settle(monkeypatch):
-    monkeypatch.setattr("holotype.zoos.proteins.pooled._SETTLED", 10)
+    monkeypatch.setattr("holotype.proteins.models.pooled._SETTLED", 10)
     layer = Standardization(2).train()
     layer(torch.randn(12, 2))
     before = copy.deepcopy(layer.state_dict())

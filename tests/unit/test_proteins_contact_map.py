@@ -5,10 +5,10 @@ import torch
 from torch.nn import functional as F
 
 from holotype.errors import PairwiseModelError, ParameterError, ShapeError
-from holotype.zoos.proteins.contact_map import ContactMapProteinClassifier
-from holotype.zoos.proteins.interface import Prepared
+from holotype.proteins.models.contact_map import ContactMapProteinClassifier
+from holotype.proteins.models.interface import Prepared
 
-VALUES = "holotype.zoos.proteins.contact_map._VALUES_AT_ONCE"
+VALUES = "holotype.proteins.models.contact_map._VALUES_AT_ONCE"
 
 
 def small(**params):

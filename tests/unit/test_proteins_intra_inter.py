@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from holotype.errors import PairwiseModelError, ParameterError
-from holotype.zoos.proteins.dropout_attention import _kept, attention
-from holotype.zoos.proteins.interface import Prepared
-from holotype.zoos.proteins.intra_inter import (
+from holotype.proteins.models.dropout_attention import _kept, attention
+from holotype.proteins.models.interface import Prepared
+from holotype.proteins.models.intra_inter import (
     IntraInterAttentionProteinClassifier,
     RotaryEncoderLayer,
     SpectralLinear,
@@ -210,7 +210,7 @@ def heads(length_q=9, length_k=7, seed=0, dtype=torch.float64):
 @pytest.mark.parametrize("at_once", [1, 2**6, 2**19])
 def test_dropout_of_attention_weights(monkeypatch, at_once):
     """Result and gradients are those of the plain formula with the same weights dropped, in blocks of any size."""
-    monkeypatch.setattr("holotype.zoos.proteins.dropout_attention._WEIGHTS_AT_ONCE", at_once)
+    monkeypatch.setattr("holotype.proteins.models.dropout_attention._WEIGHTS_AT_ONCE", at_once)
     (q, k, v), padding = heads()
     torch.manual_seed(4)
     eye = torch.eye(7, dtype=torch.float64).expand(2, 3, 7, 7)

@@ -11,15 +11,15 @@ import torch
 from torch import nn
 
 from holotype.errors import HolotypeError, PairwiseModelError, ParameterError, ShapeError
-from holotype.tasks import Task
-from holotype.zoos.proteins.attention import (
+from holotype.proteins.models.attention import (
     AttentionProteinClassifier,
     MultiHeadAttentionProteinClassifier,
 )
-from holotype.zoos.proteins.blocks import EncoderLayer, MultiHeadAttention, masked_mean
-from holotype.zoos.proteins.cross_attention import CrossAttentionProteinClassifier
-from holotype.zoos.proteins.interface import BaseProteinModel
-from holotype.zoos.proteins.mean_pool import SimplifiedProteinClassifier
+from holotype.proteins.models.blocks import EncoderLayer, MultiHeadAttention, masked_mean
+from holotype.proteins.models.cross_attention import CrossAttentionProteinClassifier
+from holotype.proteins.models.interface import BaseProteinModel
+from holotype.proteins.models.mean_pool import SimplifiedProteinClassifier
+from holotype.tasks import Task
 
 MODELS = {
     "v1": SimplifiedProteinClassifier,

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from holotype.errors import DataError
-from holotype.evaluation import plots
-from holotype.evaluation.evaluate import evaluate_predictions
-from holotype.evaluation.metrics import METRICS, Curve
-from holotype.evaluation.report import as_html, write_report
+from holotype.proteins.evaluation import plots
+from holotype.proteins.evaluation.evaluate import evaluate_predictions
+from holotype.proteins.evaluation.metrics import METRICS, Curve
+from holotype.proteins.evaluation.report import as_html, write_report
 
 PAIRS = 600
 HOSTILE = "<script>alert(1)</script>\"><img src=x onerror=alert(2)> & \u202e'; }"

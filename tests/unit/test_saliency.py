@@ -11,14 +11,14 @@ from torch.nn import functional as F  # noqa: E402
 import holotype  # noqa: E402
 import picture_models as models  # noqa: E402
 from holotype.errors import DataError, ParameterError, ShapeError  # noqa: E402
-from holotype.prediction.saliency import (  # noqa: E402
+from holotype.vision.models.interface import ImageClassifier  # noqa: E402
+from holotype.vision.prediction.saliency import (  # noqa: E402
     class_of,
     draw_saliency,
     saliency,
     saliency_picture,
     save_saliency,
 )
-from holotype.zoos.vision.interface import ImageClassifier  # noqa: E402
 
 
 class Quadrant(ImageClassifier):
@@ -186,7 +186,7 @@ def test_the_map_is_drawn_over_the_part_that_the_network_saw():
 
 
 def test_a_picture_from_a_trained_model(tmp_path):
-    from holotype.loading.saving import save_pretrained
+    from holotype.weights.save import save_pretrained
 
     net = holotype.create_model("resnet_v1_18", num_classes=2, size=64)
     model = save_pretrained(

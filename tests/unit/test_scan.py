@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from holotype.scan import NotLiteral, decode, encode_value, scan
+from holotype.catalog.scan import NotLiteral, decode, encode_value, scan
 
 
 def test_facts_are_json_and_the_same_each_time():

@@ -5,11 +5,17 @@ import pytest
 import torch
 
 import holotype
-from holotype.data.pairs import PairTable
 from holotype.errors import DataError
-from holotype.prediction.pairs import evaluating, known_proteins, length_batches, pair_batches, score_pairs
-from holotype.zoos.proteins import factored
-from holotype.zoos.proteins.interface import BaseProteinModel
+from holotype.proteins.data.pairs import PairTable
+from holotype.proteins.models import factored
+from holotype.proteins.models.interface import BaseProteinModel
+from holotype.proteins.prediction.pairs import (
+    evaluating,
+    known_proteins,
+    length_batches,
+    pair_batches,
+    score_pairs,
+)
 from interaction_sets import ALONE, SYMMETRIES, InMemory, forward_one, model, sequences
 
 EVERY = [(name, symmetry) for name in [*ALONE, "cross_attention"] for symmetry in SYMMETRIES]
@@ -102,7 +108,7 @@ def test_little_room_changes_nothing_of_the_scores(monkeypatch):
     net, proteins = model("cross_attention"), sequences(10)
     table = some_pairs(proteins, 80)
     everything = score_pairs(net, InMemory(proteins), table)
-    monkeypatch.setattr("holotype.prediction.pairs._KEPT_BYTES", 1)
+    monkeypatch.setattr("holotype.proteins.prediction.pairs._KEPT_BYTES", 1)
     assert np.array_equal(score_pairs(net, InMemory(proteins), table), everything)
 
 

@@ -5,10 +5,10 @@ import hashlib
 import numpy as np
 import pytest
 
-from holotype.data.pairs import PairTable
-from holotype.data.similarity import cluster_sequences, installed_tools, similar_pairs
-from holotype.data.splits import pair_classes, split_pairs
 from holotype.errors import DataError
+from holotype.proteins.data.pairs import PairTable
+from holotype.proteins.data.similarity import cluster_sequences, installed_tools, similar_pairs
+from holotype.proteins.data.splits import pair_classes, split_pairs
 
 LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from holotype.catalog.registries import Registry
 from holotype.cli import main
 from holotype.errors import MetadataError, UnknownPretrainedError, VerificationError
 from holotype.records import WeightsFile
-from holotype.registries import Registry
 from holotype.store import list_cache, prune, verify, verify_cache
 from holotype.store.blobs import Blobs, Expected
 from holotype.store.fetch import fetch_open
@@ -41,7 +41,7 @@ def registry(monkeypatch):
     made.register_weights(
         "absent", {"network": "net", "url": url, "formats": {"safetensors": {"sha256": "1" * 64}}}
     )
-    monkeypatch.setattr("holotype.registries.default_registry", made)
+    monkeypatch.setattr("holotype.catalog.registries.default_registry", made)
     return made
 
 

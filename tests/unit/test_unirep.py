@@ -12,11 +12,11 @@ torch = pytest.importorskip("torch")
 
 import holotype  # noqa: E402  # after the check that torch is there
 from holotype.errors import DataError, ParameterError, ShapeError  # noqa: E402
-from holotype.loading.keys import map_keys  # noqa: E402
-from holotype.zoos.proteins import unirep  # noqa: E402
-from holotype.zoos.proteins.unirep import UniRep  # noqa: E402
+from holotype.proteins.models import unirep  # noqa: E402
+from holotype.proteins.models.unirep import UniRep  # noqa: E402
+from holotype.weights.keys import map_keys  # noqa: E402
 
-FOLDER = files("holotype.zoos.proteins")
+FOLDER = files("holotype.proteins.models")
 SIZES = tomllib.loads((FOLDER / "sizes.toml").read_text())
 PRETRAINED = tomllib.loads((FOLDER / "pretrained.toml").read_text())
 ENTRIES = [name for name in PRETRAINED if name.startswith("unirep_")]

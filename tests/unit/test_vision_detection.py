@@ -12,9 +12,9 @@ import holotype
 from holotype.errors import DataError, MetadataError, MissingExtraError, ParameterError, ShapeError
 from holotype.records import PretrainedMetadata
 from holotype.tasks import Task
-from holotype.zoos.vision import registry
-from holotype.zoos.vision.detection import fcos, retinanet
-from holotype.zoos.vision.detection.boxes import (
+from holotype.vision import registry
+from holotype.vision.models.detection import fcos, retinanet
+from holotype.vision.models.detection.boxes import (
     area,
     centers_to_corners,
     clip,
@@ -26,9 +26,9 @@ from holotype.zoos.vision.detection.boxes import (
     pairwise_giou,
     pairwise_iou,
 )
-from holotype.zoos.vision.detection.focal_loss import PRIOR, sigmoid_focal_loss
-from holotype.zoos.vision.detection.interface import Boxes, unpadded
-from holotype.zoos.vision.detection.nms import BLOCK, best_of_each_image, nms
+from holotype.vision.models.detection.focal_loss import PRIOR, sigmoid_focal_loss
+from holotype.vision.models.detection.interface import Boxes, unpadded
+from holotype.vision.models.detection.nms import BLOCK, best_of_each_image, nms
 from shapes import draw_shapes
 
 DENSE = ["retinanet", "fcos"]

@@ -8,12 +8,12 @@ import torch
 from torch.nn import functional as F
 
 from holotype.errors import DataError, MissingExtraError, ParameterError, ShapeError, TrainingError
-from holotype.zoos.vision import registry
-from holotype.zoos.vision.detection.boxes import centers_to_corners, giou
-from holotype.zoos.vision.detection.deformable_attention import DeformableAttention, look
-from holotype.zoos.vision.detection.interface import Boxes
-from holotype.zoos.vision.detection.matching import box_cost, focal_cost, match, pad, softmax_cost
-from holotype.zoos.vision.detection.transformer import sine_positions
+from holotype.vision import registry
+from holotype.vision.models.detection.boxes import centers_to_corners, giou
+from holotype.vision.models.detection.deformable_attention import DeformableAttention, look
+from holotype.vision.models.detection.interface import Boxes
+from holotype.vision.models.detection.matching import box_cost, focal_cost, match, pad, softmax_cost
+from holotype.vision.models.detection.transformer import sine_positions
 
 NAMES = ("detr", "deformable_detr")
 BACKBONES = (

@@ -15,18 +15,18 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as F  # noqa: E402  # after the check that torch is there
 
 from holotype.errors import HolotypeError, ParameterError, ShapeError  # noqa: E402
-from holotype.loading.keys import map_keys  # noqa: E402
 from holotype.records import PretrainedMetadata  # noqa: E402
 from holotype.tasks import Task  # noqa: E402
-from holotype.zoos.vision.efficientnet_lite import (  # noqa: E402
+from holotype.vision.models.efficientnet_lite import (  # noqa: E402
     EfficientNet_Lite,
     SamePadConv2d,
     scaled_channels,
     scaled_stages,
 )
-from holotype.zoos.vision.interface import DropPath, ImageClassifier, height_and_width  # noqa: E402
+from holotype.vision.models.interface import DropPath, ImageClassifier, height_and_width  # noqa: E402
+from holotype.weights.keys import map_keys  # noqa: E402
 
-FOLDER = files("holotype.zoos.vision")
+FOLDER = files("holotype.vision.models")
 SIZES = tomllib.loads((FOLDER / "sizes.toml").read_text())
 LITE = {name: row["config"] for name, row in SIZES.items() if name.startswith("efficientnet_lite")}
 PRETRAINED = {

@@ -4,14 +4,14 @@ import math
 
 import pytest
 import torch
+from holotype.zoos import vision
 
 from holotype import load_checkpoint
 from holotype.errors import MismatchError, ParameterError, ShapeError
-from holotype.zoos import vision
-from holotype.zoos.vision import registry
-from holotype.zoos.vision.convnext import GlobalResponseNorm
-from holotype.zoos.vision.interface import ImageClassifier, drop_path_rates
-from holotype.zoos.vision.vit import resized_filters
+from holotype.vision import registry
+from holotype.vision.models.convnext import GlobalResponseNorm
+from holotype.vision.models.interface import ImageClassifier, drop_path_rates
+from holotype.vision.models.vit import resized_filters
 
 NAMES = [
     "vit_reg4_t16_nps_ls",

@@ -12,9 +12,9 @@ PIL = pytest.importorskip("PIL")
 from PIL import Image, ImageDraw  # noqa: E402  # after the check that Pillow is there
 from torch import nn  # noqa: E402
 
-from holotype.data.pictures import _tensorflow1_bicubic  # noqa: E402
 from holotype.errors import HolotypeError, MetadataError, MissingExtraError, ParameterError  # noqa: E402
-from holotype.prediction import (  # noqa: E402
+from holotype.vision.data.pictures import _tensorflow1_bicubic  # noqa: E402
+from holotype.vision.prediction import (  # noqa: E402
     ClassProbability,
     ImageError,
     ImagePrediction,

@@ -8,10 +8,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from holotype.catalog.registries import default_registry as registry  # noqa: E402
 from holotype.errors import ParameterError, ShapeError  # noqa: E402
-from holotype.registries import default_registry as registry  # noqa: E402
-from holotype.zoos.vision.mim.interface import patchify, unpatchify  # noqa: E402
-from holotype.zoos.vision.mim.masks import masked_count, random_mask, seen_units  # noqa: E402
+from holotype.vision.models.mim.interface import patchify, unpatchify  # noqa: E402
+from holotype.vision.models.mim.masks import masked_count, random_mask, seen_units  # noqa: E402
 
 VIT = {"num_layers": 2, "num_heads": 2, "hidden_dim": 32, "mlp_dim": 48, "patch_size": 8}
 HIERA = {"depths": (1, 1, 2, 1), "embed_dim": 8}

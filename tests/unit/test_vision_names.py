@@ -14,13 +14,13 @@ import torch
 from holotype.errors import UnknownModelError
 from holotype.names import natural_key
 from holotype.records import PretrainedMetadata
-from holotype.zoos.vision import registry
+from holotype.vision import registry
 
 ROOT = Path(__file__).parents[2]
 FACTS = ROOT.parent / "shared" / "facts"
 # Learnable parameters with 1000 classes, counted on the networks that Birder 0.8.4 builds for these names.
 COUNTED = json.loads((Path(__file__).parent / "data" / "vision_parameters.json").read_text("utf-8"))
-ROWS = tomllib.loads((files("holotype.zoos.vision") / "pretrained.toml").read_text("utf-8"))
+ROWS = tomllib.loads((files("holotype.vision.models") / "pretrained.toml").read_text("utf-8"))
 BIRDER = {name: row for name, row in ROWS.items() if row.get("url", "").startswith("hf://birder-project/")}
 
 
@@ -71,7 +71,7 @@ def test_entries_hold_together(name):
 def test_sizes_are_known_without_building_anything():
     script = """
 import sys
-from holotype.zoos.vision import registry
+from holotype.vision import registry
 small = registry.list_models("vit_*", where="params<30e6")
 assert {"vit_t16", "vit_reg4_s14_nps_ls"} <= set(small) and "vit_b16" not in small
 entries = registry.list_pretrained_models(where="params<100e6")

@@ -10,22 +10,22 @@ torch = pytest.importorskip("torch")
 from torch.nn import functional as F  # noqa: E402  # after the check that torch is there
 
 from holotype.errors import ParameterError, ShapeError  # noqa: E402
-from holotype.zoos.vision import create_model, get_model_class, list_models, registry  # noqa: E402
-from holotype.zoos.vision.ssl.barlow_twins import barlow_loss, cross_correlation  # noqa: E402
-from holotype.zoos.vision.ssl.byol import byol_loss  # noqa: E402
-from holotype.zoos.vision.ssl.dino_v1 import DINOHead, distillation  # noqa: E402
-from holotype.zoos.vision.ssl.dino_v2 import (  # noqa: E402
+from holotype.vision import create_model, get_model_class, list_models, registry  # noqa: E402
+from holotype.vision.models.ssl.barlow_twins import barlow_loss, cross_correlation  # noqa: E402
+from holotype.vision.models.ssl.byol import byol_loss  # noqa: E402
+from holotype.vision.models.ssl.dino_v1 import DINOHead, distillation  # noqa: E402
+from holotype.vision.models.ssl.dino_v2 import (  # noqa: E402
     block_mask,
     koleo,
     patch_loss,
     random_masks,
     sinkhorn,
 )
-from holotype.zoos.vision.ssl.i_jepa import random_blocks  # noqa: E402
-from holotype.zoos.vision.ssl.interface import mlp  # noqa: E402
-from holotype.zoos.vision.ssl.simclr import nt_xent  # noqa: E402
-from holotype.zoos.vision.ssl.teacher import Teacher, cosine, linear, warmed_up  # noqa: E402
-from holotype.zoos.vision.ssl.vicreg import covariance_term, variance_term  # noqa: E402
+from holotype.vision.models.ssl.i_jepa import random_blocks  # noqa: E402
+from holotype.vision.models.ssl.interface import mlp  # noqa: E402
+from holotype.vision.models.ssl.simclr import nt_xent  # noqa: E402
+from holotype.vision.models.ssl.teacher import Teacher, cosine, linear, warmed_up  # noqa: E402
+from holotype.vision.models.ssl.vicreg import covariance_term, variance_term  # noqa: E402
 
 NAMES = ["simclr", "byol", "vicreg", "barlow_twins", "dino_v1", "dino_v2", "i_jepa"]
 COMPARING = ["simclr", "byol", "vicreg", "barlow_twins"]

@@ -4,9 +4,9 @@ import contextlib
 
 import pytest
 
+from holotype.catalog.where import keys, parse, predicate
 from holotype.errors import FilterError
 from holotype.records import WeightsFile
-from holotype.where import keys, parse, predicate
 
 RECORD = {
     "params": 30_000_000,

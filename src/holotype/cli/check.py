@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from holotype.catalog.registries import default_registry as registry
 from holotype.cli.show import GREEN, RED, clean, coloured, plain, print_json
-from holotype.config import read
-from holotype.registries import default_registry as registry
+from holotype.mappings import read_mapping
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print every problem of every config."""
     found = {path: registry.check_config(path) for path in arguments.configs}
-    recipes = {path for path in arguments.configs if not found[path] and "data" in read(path)}
+    recipes = {path for path in arguments.configs if not found[path] and "data" in read_mapping(path)}
     if arguments.json:
         print_json(found)
     else:

@@ -9,7 +9,7 @@ from holotype.cli.evaluate import _count, _share
 from holotype.cli.show import BOLD, GREEN, coloured, fields, plain, print_json, table
 
 if TYPE_CHECKING:
-    from holotype.evaluation.compare import Comparison
+    from holotype.proteins.evaluation.compare import Comparison
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare runs on the same test pairs."""
-    from holotype.evaluation.compare import compare_runs
+    from holotype.proteins.evaluation.compare import compare_runs
 
     comparison = compare_runs(
         arguments.runs,

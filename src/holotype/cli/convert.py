@@ -1,4 +1,4 @@
-"""``holotype convert``: `holotype.loading.convert.convert`, printed."""
+"""``holotype convert``: `holotype.weights.convert.convert`, printed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Convert, and tell what was compared."""
-    from holotype.loading.convert import convert
+    from holotype.weights.convert import convert
 
     done = convert(arguments.source, arguments.target, overwrite=arguments.overwrite)
     if arguments.json:

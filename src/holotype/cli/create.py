@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from holotype.catalog.registries import default_registry as registry
 from holotype.cli.show import fields, number, print_json
 from holotype.errors import ConfigError, RegistryError
-from holotype.registries import default_registry as registry
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _params(words: list[str]) -> dict[str, Any]:
     import yaml
 
-    from holotype.config import read_yaml
+    from holotype.mappings import read_yaml
 
     params = {}
     for word in words:

@@ -1,4 +1,4 @@
-"""``holotype data``: the functions of `holotype.data.datasets`, printed."""
+"""``holotype data``: the functions of `holotype.proteins.data.datasets`, printed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from holotype.cli.show import BOLD, coloured, fields, number, plain, print_json, prose, table
 
 if TYPE_CHECKING:
-    from holotype.data.datasets import DatasetInfo
+    from holotype.proteins.data.datasets import DatasetInfo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from holotype.data.datasets import dataset_problems, get_dataset_info, list_datasets
+    from holotype.proteins.data.datasets import dataset_problems, get_dataset_info, list_datasets
 
     infos = {name: get_dataset_info(name) for name in list_datasets(zoo=arguments.zoo)}
     if arguments.json:
@@ -63,7 +63,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _get(arguments: argparse.Namespace) -> int:
-    from holotype.data.datasets import copy_dataset, fetch_dataset
+    from holotype.proteins.data.datasets import copy_dataset, fetch_dataset
 
     if arguments.output is None:
         files = fetch_dataset(arguments.name)
@@ -78,7 +78,7 @@ def _get(arguments: argparse.Namespace) -> int:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    from holotype.data.datasets import get_dataset_info, is_file
+    from holotype.proteins.data.datasets import get_dataset_info, is_file
 
     known = None if is_file(arguments.name) else get_dataset_info(arguments.name)
     if arguments.read or known is None:
@@ -118,7 +118,7 @@ def _print_info(info: DatasetInfo) -> None:
 
 
 def _read_images(arguments: argparse.Namespace, known: DatasetInfo) -> int:
-    from holotype.data.images import load_image_dataset
+    from holotype.vision.data.images import load_image_dataset
 
     dataset = load_image_dataset(arguments.name)
     if arguments.json:
@@ -145,8 +145,8 @@ def _read_images(arguments: argparse.Namespace, known: DatasetInfo) -> int:
 def _read(arguments: argparse.Namespace, known: DatasetInfo | None) -> int:
     if known is not None and known.holds == "images":
         return _read_images(arguments, known)
-    from holotype.data.audit import audit_splits
-    from holotype.data.datasets import load_dataset
+    from holotype.proteins.data.audit import audit_splits
+    from holotype.proteins.data.datasets import load_dataset
 
     dataset = load_dataset(arguments.name)
     audit = audit_splits(dataset.splits, dataset.sequences, protocol=dataset.protocol)

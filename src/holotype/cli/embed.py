@@ -1,4 +1,4 @@
-"""``holotype embed``: `holotype.prediction.embedding.embed`, printed; images are in `embed_images`."""
+"""``holotype embed``: `holotype.proteins.prediction.embedding.embed`, printed; for images, `embed_images`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from holotype.cli import embed_images
 from holotype.cli.show import fields, number, plain, print_json, table, width
 
 if TYPE_CHECKING:
-    from holotype.data.embeddings import Embeddings
-    from holotype.data.fasta import Proteins
+    from holotype.proteins.data.embeddings import Embeddings
+    from holotype.proteins.data.fasta import Proteins
 
 _EVERY_S = 0.2
 _HEAD_ROWS = 10
@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
         return 2
-    from holotype.data.fasta import read_proteins
+    from holotype.proteins.data.fasta import read_proteins
 
     _check_output(arguments.output, arguments.files)
     proteins = read_proteins(*arguments.files)
@@ -124,7 +124,7 @@ def _check_output(output: str, inputs: list[str]) -> None:
 
 
 def _embed(arguments: argparse.Namespace, proteins: Proteins) -> int:
-    from holotype.prediction.embedding import embed
+    from holotype.proteins.prediction.embedding import embed
 
     spec = {
         "name": arguments.encoder,
@@ -173,7 +173,7 @@ def _embed(arguments: argparse.Namespace, proteins: Proteins) -> int:
 
 
 def _tell(paths: list[str], *, as_json: bool) -> int:
-    from holotype.data.embeddings import open_embeddings
+    from holotype.proteins.data.embeddings import open_embeddings
 
     several = []
     for path in paths:

@@ -1,4 +1,4 @@
-"""``holotype embed`` of images: `holotype.prediction.image_embeddings.embed_files`, printed."""
+"""``holotype embed`` of images: `holotype.vision.prediction.embeddings.embed_files`, printed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def is_meant(first: str) -> bool:
 
     A model is a run's folder, a weight file, or a name in a registry.
     """
-    from holotype.registries import default_registry as registry
+    from holotype.catalog.registries import default_registry as registry
 
     path = Path(first)
     if path.is_dir() or path.suffix.lower() in _ENDINGS:
@@ -55,8 +55,8 @@ def problem(arguments: argparse.Namespace) -> str | None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Embed images into a file."""
-    from holotype.prediction.image_embeddings import embed_files
-    from holotype.prediction.image_model import check_image_task, task_of
+    from holotype.vision.prediction.embeddings import embed_files
+    from holotype.vision.prediction.model import check_image_task, task_of
 
     model, images = arguments.files[0], arguments.files[1:]
     check_image_task(model, task_of(model))

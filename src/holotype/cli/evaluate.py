@@ -13,7 +13,7 @@ from holotype.cli import evaluate_images
 from holotype.cli.show import BOLD, DIM, GREEN, RED, YELLOW, coloured, fields, plain, print_json, table, width
 
 if TYPE_CHECKING:
-    from holotype.evaluation.evaluate import Evaluation, Value
+    from holotype.proteins.evaluation.evaluate import Evaluation, Value
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         show(evaluation)
     if arguments.output:
-        from holotype.evaluation.report import HTML
+        from holotype.proteins.evaluation.report import HTML
 
         print(f"report: {plain(Path(arguments.output) / HTML)}", file=sys.stderr)
     return 0
@@ -108,7 +108,7 @@ def _problem(arguments: argparse.Namespace) -> str | None:
 
 
 def _of_model(arguments: argparse.Namespace) -> Evaluation:
-    from holotype.evaluation.evaluate import evaluate_model
+    from holotype.proteins.evaluation.evaluate import evaluate_model
 
     return evaluate_model(
         arguments.model,
@@ -127,26 +127,26 @@ def _of_model(arguments: argparse.Namespace) -> Evaluation:
 
 
 def _of_file(arguments: argparse.Namespace) -> Evaluation:
-    from holotype.evaluation.evaluate import evaluate_file
-    from holotype.evaluation.report import check_folder, write_report
+    from holotype.proteins.evaluation.evaluate import evaluate_file
+    from holotype.proteins.evaluation.report import check_folder, write_report
 
     if arguments.output:
         check_folder(Path(arguments.output), overwrite=arguments.overwrite)
     train: Any = arguments.train
     sequences: Any = None
     if arguments.data:
-        from holotype.data.datasets import load_dataset
+        from holotype.proteins.data.datasets import load_dataset
 
         dataset = load_dataset(arguments.data)
         sequences = dataset.sequences
         train = train if train is not None else dataset.splits.get("train")
     if arguments.sequences:
-        from holotype.data.fasta import read_proteins
+        from holotype.proteins.data.fasta import read_proteins
 
         sequences = read_proteins(*arguments.sequences)
     embeddings = None
     if arguments.embeddings:
-        from holotype.data.embeddings import open_embeddings
+        from holotype.proteins.data.embeddings import open_embeddings
 
         embeddings = open_embeddings(arguments.embeddings)
     evaluation = evaluate_file(
@@ -181,7 +181,7 @@ _COLOURS = {"better": GREEN, "level": YELLOW, "worse": RED, "unknown": YELLOW}
 
 def show(evaluation: Evaluation) -> None:
     """Print the verdict, the headline's figures, those of each class, and the baselines."""
-    from holotype.evaluation.metrics import METRICS
+    from holotype.proteins.evaluation.metrics import METRICS
 
     one = evaluation.headline
     print(coloured(plain(evaluation.title), BOLD))

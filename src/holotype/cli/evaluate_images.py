@@ -11,7 +11,7 @@ from holotype.cli.predict_images import bar, count, load
 from holotype.cli.show import BOLD, DIM, coloured, fields, number, plain, print_json, table, width
 
 if TYPE_CHECKING:
-    from holotype.evaluation.image_models import ClassificationReport, DetectionReport, ProbeReport
+    from holotype.vision.evaluation.evaluate import ClassificationReport, DetectionReport, ProbeReport
 
 _ONLY_IMAGES = {
     **{"images": "--images", "test": "--test", "method": "--method", "coco": "--coco", "k": "-k"},
@@ -45,7 +45,7 @@ def is_meant(arguments: argparse.Namespace) -> bool:
     if not arguments.model:
         return False
     from holotype.errors import HolotypeError
-    from holotype.prediction.image_model import IMAGE_TASKS, task_of
+    from holotype.vision.prediction.model import IMAGE_TASKS, task_of
 
     try:
         return task_of(arguments.model) in IMAGE_TASKS
@@ -59,9 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
     if wrong:
         print(f"holotype evaluate: {wrong}", file=sys.stderr)
         return 2
-    from holotype.evaluation.image_models import evaluate_classifier, evaluate_detector, probe_encoder
-    from holotype.prediction.image_model import image_task
     from holotype.tasks import Task
+    from holotype.vision.evaluation.evaluate import evaluate_classifier, evaluate_detector, probe_encoder
+    from holotype.vision.prediction.model import image_task
 
     opened = load(arguments.model, arguments.device)
     detects = image_task(*opened) == Task.OBJECT_DETECTION
@@ -134,7 +134,7 @@ def _data(arguments: argparse.Namespace) -> tuple[Any, str]:
 
 
 def _show(report: ClassificationReport | DetectionReport | ProbeReport, model: str) -> None:
-    from holotype.evaluation.image_models import ClassificationReport, ProbeReport
+    from holotype.vision.evaluation.evaluate import ClassificationReport, ProbeReport
 
     print(coloured(plain(model), BOLD))
     if isinstance(report, ProbeReport):

@@ -1,4 +1,4 @@
-"""``holotype export``: `holotype.loading.export.export`, of a pretrained entry or a file, printed."""
+"""``holotype export``: `holotype.weights.export.export`, of a pretrained entry or a file, printed."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Load, export, and tell how far the outputs differ."""
-    from holotype.loading.export import export
-    from holotype.loading.own_file import load_checkpoint
-    from holotype.loading.pretrained import load_pretrained_model
-    from holotype.registries import default_registry as registry
+    from holotype.catalog.registries import default_registry as registry
+    from holotype.weights.export import export
+    from holotype.weights.own_file import load_checkpoint
+    from holotype.weights.pretrained import load_pretrained_model
 
     name = arguments.name
     load = (

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from holotype.catalog.registries import default_registry as registry
 from holotype.cli import measure
 from holotype.cli.show import BOLD, DIM, RED, clean, coloured, fields, number, plain, print_json, prose, table
 from holotype.cli.zoos import zoo_as_dict, zoo_as_text
@@ -15,7 +16,6 @@ from holotype.errors import UnknownModelError
 from holotype.frozen import thaw
 from holotype.names import nearest
 from holotype.records import ModelInfo, PretrainedMetadata, ZooInfo
-from holotype.registries import default_registry as registry
 
 _SHOWN = 20
 
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     records: list[Any] = []
     for name in arguments.names:
         if not registry.exists(name) and not registry.pretrained_exists(name) and Path(name).is_file():
-            from holotype.loading.weight_file import describe_file
+            from holotype.weights.weight_file import describe_file
 
             records.append(describe_file(name))
             continue
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
             continue
         weights = Path(name, "model.safetensors")
         if not registry.exists(name) and weights.is_file():  # the folder of a training run
-            from holotype.loading.weight_file import describe_file
+            from holotype.weights.weight_file import describe_file
 
             records.append(describe_file(weights))
             continue

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from holotype.catalog.registries import default_registry as registry
 from holotype.cli.show import DIM, YELLOW, clean, coloured, plain, print_json, table
-from holotype.registries import default_registry as registry
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

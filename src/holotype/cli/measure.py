@@ -1,4 +1,4 @@
-"""``holotype info --measure``: `holotype.loading.measure.measure_model`, printed."""
+"""``holotype info --measure``: `holotype.weights.measure.measure_model`, printed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from holotype.cli.predict_images import count, rate
 from holotype.cli.show import BOLD, coloured, fields, number
 
 if TYPE_CHECKING:
-    from holotype.loading.measure import Measurement
+    from holotype.weights.measure import Measurement
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def problem(arguments: argparse.Namespace) -> str | None:
 
 def of(name: str, arguments: argparse.Namespace) -> Measurement:
     """Measure one model."""
-    from holotype.loading.measure import measure_model
+    from holotype.weights.measure import measure_model
 
     batch = 1 if arguments.batch is None else arguments.batch
     return measure_model(name, batch=batch, device=arguments.device or "cpu")

@@ -11,7 +11,7 @@ from holotype.cli import predict_images
 from holotype.cli.show import BOLD, DIM, GREEN, coloured, number, plain, print_json
 
 if TYPE_CHECKING:
-    from holotype.prediction.interactions import PredictionReport
+    from holotype.proteins.prediction.interactions import PredictionReport
 
 _EVERY_S = 0.2
 _UNITS = {
@@ -140,7 +140,7 @@ def _problem(arguments: argparse.Namespace, given: list[str]) -> str | None:
 
 def _proteins(arguments: argparse.Namespace) -> int:
     """Score pairs of proteins, and print what was done and what was not."""
-    from holotype.prediction.interactions import predict_interactions
+    from holotype.proteins.prediction.interactions import predict_interactions
 
     watched = sys.stderr is not None and sys.stderr.isatty()
     bar = Bar() if watched else None

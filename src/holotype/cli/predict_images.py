@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from holotype.cli.show import BOLD, DIM, GREEN, coloured, number, plain, print_json, table
 
 if TYPE_CHECKING:
-    from holotype.prediction.images import ImagesReport
+    from holotype.vision.prediction.images import ImagesReport
 
 _OPTIONS = {
     "output": "-o",
@@ -65,7 +65,7 @@ def rate(value: float) -> str:
 
 def load(name: str, device: str) -> Any:
     """A model of images, and its record, which calls it what the command called it."""
-    from holotype.prediction.image_model import load_image_model
+    from holotype.vision.prediction.model import load_image_model
 
     net, info = load_image_model(name, device=device)
     return net, replace(info, name=name)
@@ -94,9 +94,9 @@ def problem(arguments: argparse.Namespace) -> str | None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Classify, detect or reconstruct, as the model does."""
-    from holotype.prediction.image_model import image_task, refuse
-    from holotype.prediction.rows import check_rows
     from holotype.tasks import Task
+    from holotype.vision.prediction.model import image_task, refuse
+    from holotype.vision.prediction.rows import check_rows
 
     if arguments.output is not None:  # before a model is fetched
         check_rows(Path(arguments.output), overwrite=arguments.overwrite)
@@ -156,7 +156,7 @@ def bar() -> Iterator[Callable[[str, int, int], None] | None]:
 
 
 def _classify(arguments: argparse.Namespace, opened: Any) -> ImagesReport:
-    from holotype.prediction.images import predict_files
+    from holotype.vision.prediction.images import predict_files
 
     with bar() as progress:
         report = predict_files(
@@ -177,7 +177,7 @@ def _classify(arguments: argparse.Namespace, opened: Any) -> ImagesReport:
 
 
 def _detect(arguments: argparse.Namespace, opened: Any) -> ImagesReport:
-    from holotype.prediction.detections import detect_files
+    from holotype.vision.prediction.detections import detect_files
 
     with bar() as progress:
         report = detect_files(
@@ -204,7 +204,7 @@ def _detect(arguments: argparse.Namespace, opened: Any) -> ImagesReport:
 
 
 def _reconstruct(arguments: argparse.Namespace, opened: Any) -> ImagesReport:
-    from holotype.prediction.reconstructions import reconstruct_files
+    from holotype.vision.prediction.reconstructions import reconstruct_files
 
     with bar() as progress:
         return reconstruct_files(
@@ -219,9 +219,9 @@ def _reconstruct(arguments: argparse.Namespace, opened: Any) -> ImagesReport:
 
 def _saliency(arguments: argparse.Namespace, opened: Any) -> int:
     from holotype.errors import ImageError
-    from holotype.prediction.image_files import Unreadable, check_apart, find_images, picture_paths
-    from holotype.prediction.images import ImagesReport, model_name
-    from holotype.prediction.saliency import check_picture, class_of, saliency_picture, save_saliency
+    from holotype.vision.prediction.files import Unreadable, check_apart, find_images, picture_paths
+    from holotype.vision.prediction.images import ImagesReport, model_name
+    from holotype.vision.prediction.saliency import check_picture, class_of, saliency_picture, save_saliency
 
     files = find_images(arguments.images).files
     if len(files) == 1 and Path(arguments.saliency).suffix:

@@ -1,4 +1,4 @@
-"""``holotype split``: `holotype.data.datasets.split_files`, printed."""
+"""``holotype split``: `holotype.proteins.data.datasets.split_files`, printed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Divide the pairs, write the parts, and print what came out."""
-    from holotype.data.datasets import split_files
+    from holotype.proteins.data.datasets import split_files
 
     if arguments.sequences is None and (arguments.max_identity is not None or arguments.tool is not None):
         print("holotype split: --max-identity and --tool need --sequences", file=sys.stderr)
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _fractions(text: str) -> tuple[float, ...]:
-    from holotype.data.splits import fraction_problem
+    from holotype.proteins.data.splits import fraction_problem
 
     try:
         given = tuple(float(part) for part in text.split(","))

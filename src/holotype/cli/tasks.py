@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from holotype.catalog.registries import default_registry as registry
 from holotype.cli.show import print_json, table
-from holotype.registries import default_registry as registry
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

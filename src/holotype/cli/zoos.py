@@ -6,9 +6,9 @@ import argparse
 import os
 from typing import Any
 
+from holotype.catalog.registries import default_registry as registry
 from holotype.cli.show import BOLD, coloured, fields, print_json, table
 from holotype.records import ZooInfo
-from holotype.registries import default_registry as registry
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
+from holotype.catalog.registries import Zoo, default_registry
 from holotype.errors import HolotypeError, RegistryError, UnknownZooError
 from holotype.names import nearest
 from holotype.records import ModelInfo
-from holotype.registries import Zoo, default_registry
 from holotype.tasks import Task
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from torch import Tensor
 from holotype.errors import DataError
 
 if TYPE_CHECKING:
-    from holotype.data.embeddings import Embeddings
-    from holotype.data.pairs import PairTable
+    from holotype.proteins.data.embeddings import Embeddings
+    from holotype.proteins.data.pairs import PairTable
 
 _IN_MEMORY_BYTES = 1 << 30  # pooled embeddings up to this size are kept in one tensor
 _CHUNK_RESIDUES = 16_384  # residues of the proteins that are encoded together

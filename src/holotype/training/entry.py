@@ -6,15 +6,15 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from holotype.catalog.zoo_finder import SESSION
 from holotype.errors import DataError
 from holotype.files import sha256_of
 from holotype.frozen import thaw
 from holotype.training.folder import ENCODER, RESULT, WEIGHTS
-from holotype.zoo_finder import SESSION
 
 if TYPE_CHECKING:
+    from holotype.catalog.registries import Registry
     from holotype.records import PretrainedMetadata
-    from holotype.registries import Registry
 
 
 def entry_of(folder: str | PathLike[str], name: str, *, tag: str | None = None) -> dict[str, Any]:
@@ -32,8 +32,8 @@ def entry_of(folder: str | PathLike[str], name: str, *, tag: str | None = None) 
         DataError: no run that is finished.
         CheckpointError: its weights are damaged.
     """
-    from holotype.loading.describe import resolution_of
-    from holotype.loading.weight_file import describe_file
+    from holotype.weights.describe import resolution_of
+    from holotype.weights.weight_file import describe_file
 
     folder = Path(folder)
     path = next((folder / file for file in (ENCODER, WEIGHTS) if (folder / file).is_file()), None)
@@ -101,7 +101,7 @@ def register_run(
         InvalidNameError, DuplicateNameError: of the name.
     """
     if registry is None:
-        from holotype.registries import default_registry
+        from holotype.catalog.registries import default_registry
 
         registry = default_registry
     session = registry.zoo(SESSION)

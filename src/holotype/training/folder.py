@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from holotype import files
+from holotype.catalog.origin import canonical
 from holotype.errors import ConfigError, StoreError
-from holotype.origin import canonical
 from holotype.store.locks import try_lock
 from holotype.training.recipe import load_recipe
 from holotype.training.recipe_parts import AnyRecipe

@@ -107,7 +107,7 @@ class PairObjective:
 
     def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """AUROC and average precision of logits; NaN where there is one class only."""
-        from holotype.evaluation.metrics import auroc, average_precision
+        from holotype.proteins.evaluation.metrics import auroc, average_precision
 
         labels, logits = targets.numpy().astype("int8"), outputs.numpy()
         if labels.size == 0 or labels.min() == labels.max():

@@ -23,13 +23,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from holotype.config import read, read_yaml
+from holotype.catalog.parameters import shown
 from holotype.errors import ConfigError
+from holotype.mappings import read_mapping, read_yaml
 from holotype.names import nearest
-from holotype.parameters import shown
-from holotype.training import image_recipe, protein_recipe
-from holotype.training.image_recipe import ImageRecipe
-from holotype.training.protein_recipe import Recipe, architecture_of, input_dim_of
+from holotype.proteins.training import recipe as protein_recipe
+from holotype.proteins.training.recipe import Recipe, architecture_of, input_dim_of
 from holotype.training.recipe_parts import (
     FREE,
     AnyRecipe,
@@ -42,6 +41,8 @@ from holotype.training.recipe_parts import (
     model_info,
     part_problems,
 )
+from holotype.vision.training import recipe as image_recipe
+from holotype.vision.training.recipe import ImageRecipe
 
 __all__ = [
     "FREE",
@@ -90,7 +91,10 @@ def load_recipe(
             path = source = os.path.join(path, "recipe.yaml")  # noqa: PTH118 - text, as it was given
         if not Path(path).is_file():
             raise _no_file(path)
-    mapping = {key: _spelled_out(key, value) for key, value in _copy(read(source)).items()}
+    mapping = {
+        key: _spelled_out(key, value)
+        for key, value in _copy(read_mapping(source, "a recipe holds model, data, …")).items()
+    }
     problems = [problem for override in overrides for problem in _override(mapping, override)]
     if output is not None:
         mapping["output"] = os.fspath(output)

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
+from holotype.catalog.origin import canonical
+from holotype.catalog.parameters import from_facts, problems_with, shown, to_facts
 from holotype.errors import HolotypeError
 from holotype.names import nearest
-from holotype.origin import canonical
-from holotype.parameters import from_facts, problems_with, shown, to_facts
 from holotype.tasks import Task
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ def model_info(model: Any) -> tuple[ModelInfo | None, list[str]]:
     """What is known of the architecture that a recipe's `model` names, if it can be used; or problems."""
     if not isinstance(model, dict) or not isinstance(model.get("name"), str):
         return None, []
-    from holotype.registries import default_registry as registry
+    from holotype.catalog.registries import default_registry as registry
 
     try:
         info = registry.get_model_info(model["name"])

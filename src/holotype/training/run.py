@@ -12,8 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
+from holotype.catalog.origin import canonical
 from holotype.errors import HolotypeError, TrainingError
-from holotype.origin import canonical
 from holotype.training.folder import RECIPE, RESULT, WEIGHTS, RunResult, claim, folder_of, hold, write_yaml
 from holotype.training.job import Amount, Job, Tell
 from holotype.training.lineage import own_code
@@ -96,10 +96,10 @@ def train(
 
 def _job(recipe: Recipe | ImageRecipe) -> Job:
     if isinstance(recipe, ImageRecipe):
-        from holotype.training.image_job import ImageJob
+        from holotype.vision.training.job import ImageJob
 
         return ImageJob(recipe)
-    from holotype.training.protein_job import ProteinJob
+    from holotype.proteins.training.job import ProteinJob
 
     return ProteinJob(recipe)
 

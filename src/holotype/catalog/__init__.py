@@ -1,0 +1,1 @@
+"""The catalog: which names there are, and what each is bound to."""

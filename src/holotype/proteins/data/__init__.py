@@ -1,0 +1,1 @@
+"""Sequences, pairs, splits and embeddings of proteins. Importing this package imports none of its modules."""

@@ -1,0 +1,1 @@
+"""Pairs of proteins in, scores out; sequences in, embeddings out."""

@@ -1,0 +1,284 @@
+"""Which encoder is meant: by an entry's name, an architecture's, or a file; and what is recorded of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from holotype.catalog.origin import fingerprint, origin_of
+from holotype.catalog.registries import default_registry
+from holotype.errors import AmbiguousNameError, ConfigError, DataError, UnknownModelError
+from holotype.names import nearest
+from holotype.proteins.data.embedding_log import DTYPES, POOLINGS
+from holotype.tasks import Task
+from holotype.weights.own_file import load_checkpoint
+from holotype.weights.pretrained import load_pretrained_model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from holotype.records import ModelInfo
+
+COMPUTE_DTYPES = ("float32", "bfloat16")
+WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".npz")
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """What turns sequences into embeddings.
+
+    Attributes:
+        name: a pretrained entry; an architecture that has exactly one, or needs no weights; or a weight
+            file that `holotype.save_pretrained` wrote.
+        pooling: ``"none"`` for a row for each residue; statistics over them, side by side, for one row
+            a protein: ``"mean"``, ``"mean+std"``, ``"mean+max"`` or ``"mean+std+max"``.
+        dtype: what is stored, ``"float16"`` or ``"float32"``.
+        compute_dtype: what the encoder multiplies in, ``"float32"`` or ``"bfloat16"``.
+        window: longer proteins are embedded in windows of so many residues; None for whole proteins.
+        overlap: residues that neighbouring windows share; their embeddings are averaged.
+
+    Raises:
+        ConfigError: it lists every value that is out of its range.
+    """
+
+    name: str
+    pooling: str = "none"
+    dtype: str = "float16"
+    compute_dtype: str = "float32"
+    window: int | None = None
+    overlap: int = 0
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not isinstance(self.name, str) or not self.name.strip():
+            problems.append(f"name: the name of an encoder, got {self.name!r}")
+        choices = (("pooling", POOLINGS), ("dtype", DTYPES), ("compute_dtype", COMPUTE_DTYPES))
+        for key, allowed in choices:
+            if (value := getattr(self, key)) not in tuple(allowed):
+                problems.append(f"{key}: one of {', '.join(allowed)}, got {value!r}")
+        if self.window is not None and (type(self.window) is not int or self.window < 1):
+            problems.append(f"window: 1 residue or more, or None, got {self.window!r}")
+        elif type(self.overlap) is not int or self.overlap < 0:
+            problems.append(f"overlap: 0 residues or more, got {self.overlap!r}")
+        elif self.window is None and self.overlap:
+            problems.append(f"overlap: {self.overlap}, without a window to overlap")
+        elif self.window is not None and self.overlap >= self.window:
+            problems.append(f"overlap: {self.overlap}, in windows of {self.window}; it has to be less")
+        _refuse(problems, self.name)
+
+    @classmethod
+    def parse(cls, given: EncoderSpec | str | Mapping[str, Any]) -> EncoderSpec:
+        """An encoder as a recipe has it: a name, or a mapping of the attributes above.
+
+        >>> EncoderSpec.parse({"name": "unirep_256", "pooling": "mean"}).pooling
+        'mean'
+
+        Raises:
+            ConfigError: an unknown key, no name, or a value out of its range.
+        """
+        if isinstance(given, EncoderSpec):
+            return given
+        if isinstance(given, str):
+            return cls(given)
+        if not isinstance(given, Mapping):
+            raise ConfigError(f"an encoder is a name or a mapping, got {type(given).__name__}.", given=given)
+        known = [field.name for field in fields(cls)]
+        unknown = [key for key in given if key not in known]
+        problems = [f"{key}: no such key; there are {', '.join(known)}" for key in unknown]
+        if "name" not in given:
+            problems.append("name: which encoder?")
+        _refuse(problems, dict(given), nearest(str(unknown[0]), known) if unknown else ())
+        return cls(**given)
+
+
+def load_encoder(spec: EncoderSpec | str | Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of an encoder, ready to run, and the record that is kept with all it makes.
+
+    Returns:
+        The network in evaluation mode; and the encoder record, see `holotype.proteins.data.embeddings`.
+
+    Raises:
+        UnknownModelError: no entry, architecture or file of that name.
+        DataError: it is no encoder; or an architecture without weights, or with several.
+        ConfigError: it cannot do what is asked.
+        LoadingError, FetchError, …: as `holotype.load_pretrained_model`.
+    """
+    spec = EncoderSpec.parse(spec)
+    return load(spec, find(spec))
+
+
+class Source(NamedTuple):
+    """Where an encoder comes from, found out without loading it.
+
+    Attributes:
+        kind: "entry", "architecture" or "file".
+        encoder: what the record calls it.
+        architecture: its qualified name; None for a file, which tells only when it is read.
+        weights_sha256: of the weight file; None without weights.
+        settings: what else decides which numbers come out: a config, and the text of its code.
+    """
+
+    kind: str
+    encoder: str
+    architecture: str | None
+    weights_sha256: str | None
+    settings: Any
+
+
+def find(spec: EncoderSpec) -> Source:
+    """Find out what an encoder's name means, without torch and without fetching anything.
+
+    Raises:
+        UnknownModelError, AmbiguousNameError: it means nothing, or several entries.
+        DataError: it is no encoder; or there is no such file.
+    """
+    name = spec.name
+    if name.endswith(WEIGHT_FILES):
+        file = Path(name)
+        if not file.is_file():
+            raise DataError(f"there is no weight file {name}.", given=name)
+        with file.open("rb") as opened:
+            return Source("file", name, None, hashlib.file_digest(opened, "sha256").hexdigest(), None)
+    if default_registry.pretrained_exists(name):
+        return _entry(name)
+    try:
+        info = default_registry.get_model_info(name)
+    except UnknownModelError as error:
+        encoders = [*default_registry.list_models(task=Task.PROTEIN_EMBEDDING)]
+        encoders += default_registry.list_pretrained_models(task=Task.PROTEIN_EMBEDDING)
+        raise UnknownModelError(
+            f"there is no encoder {name!r}.",
+            given=name,
+            nearest=nearest(name, encoders),
+            hint=f"See them all: holotype list --task {Task.PROTEIN_EMBEDDING}",
+        ) from error
+    _check_task(info)
+    entries = default_registry.list_pretrained_models(network=info.qualified_name)
+    if len(entries) > 1:
+        raise AmbiguousNameError(
+            f"{name!r} has {len(entries)} pretrained entries; which one?", given=name, nearest=entries
+        )
+    if entries:
+        return _entry(entries[0])
+    config = json.dumps(dict(info.config), default=dict, sort_keys=True)
+    settings = {"config": config, "code": _code(info)}
+    return Source("architecture", info.qualified_name, info.qualified_name, None, settings)
+
+
+def _entry(name: str) -> Source:
+    entry = default_registry.get_pretrained_metadata(name)
+    info = _architecture_of(entry)
+    _check_task(info)
+    formats = entry.formats
+    sha256 = next((formats[one].sha256 for one in ("safetensors", "pt", "npz") if one in formats), None)
+    config = json.dumps(dict(entry.config), default=dict, sort_keys=True)
+    return Source(
+        "entry", entry.qualified_name, info.qualified_name, sha256, {"config": config, "code": _code(info)}
+    )
+
+
+def _architecture_of(entry: Any) -> ModelInfo:
+    if "/" not in entry.network:
+        try:
+            return default_registry.get_model_info(f"{entry.zoo}/{entry.network}")
+        except UnknownModelError:
+            pass
+    return default_registry.get_model_info(entry.network)
+
+
+def _check_task(info: ModelInfo) -> None:
+    if info.task != Task.PROTEIN_EMBEDDING:
+        raise DataError(
+            f"{info.qualified_name!r} is no encoder: its task is {info.task}.",
+            given=info.name,
+            hint=f"See the encoders: holotype list --task {Task.PROTEIN_EMBEDDING}",
+        )
+
+
+def _code(info: ModelInfo) -> str | None:
+    """The sha256 of the file that defines an architecture: edited code makes other embeddings."""
+    file = Path(info.file or "")
+    if file.suffix != ".py":  # named in a table, which says nothing of the code
+        words = (info.module or "").split(".")
+        places = (file.parent.joinpath(*words[at:]).with_suffix(".py") for at in range(len(words)))
+        file = next((place for place in places if place.is_file()), file)
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def load(spec: EncoderSpec, source: Source) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of what was found, and its record; see `load_encoder`."""
+    net: Any
+    if source.kind == "entry":
+        net, info = load_pretrained_model(source.encoder, inference=True, registry=default_registry)
+        sha256 = info.sha256 or source.weights_sha256
+    elif source.kind == "file":
+        net, _ = load_checkpoint(
+            source.encoder, sha256=source.weights_sha256, inference=True, registry=default_registry
+        )
+        sha256 = source.weights_sha256
+    else:
+        net = default_registry.create_model(source.encoder).eval().requires_grad_(False)
+        sha256 = None
+        if next(net.parameters(), None) is not None:
+            raise DataError(
+                f"{source.encoder!r} has no pretrained entry: its embeddings would be of random weights.",
+                given=spec.name,
+                nearest=default_registry.list_pretrained_models(task=Task.PROTEIN_EMBEDDING)[:5],
+                hint="Give a weight file of one's own: --encoder my.safetensors",
+            )
+    if getattr(net, "task", Task.PROTEIN_EMBEDDING) != Task.PROTEIN_EMBEDDING or not hasattr(net, "tokenize"):
+        raise DataError(f"{spec.name!r} is no encoder: a {type(net).__name__}.", given=spec.name)
+    pooling = _checked_pooling(net, spec)
+    if hasattr(net, "set_compute_dtype"):
+        net.set_compute_dtype(spec.compute_dtype)
+    elif spec.compute_dtype != "float32":
+        raise ConfigError(
+            f"{spec.name!r} computes in float32, got {spec.compute_dtype!r}.", given=spec.compute_dtype
+        )
+    origin = origin_of(net) or {}
+    record = {
+        "encoder": source.encoder,
+        "architecture": origin.get("architecture", source.architecture),
+        "config_fingerprint": fingerprint(origin.get("config", {})),
+        "weights_sha256": sha256,
+        **{key: value for key, value in asdict(spec).items() if key != "name"},
+        "pooling": pooling,
+        "dim": int(net.embedding_dim) * len(pooling.split("+")),
+    }
+    return net, record
+
+
+def _checked_pooling(net: Any, spec: EncoderSpec) -> str:
+    """What pooling is recorded; refuse what the encoder cannot do."""
+    if getattr(net, "whole_protein", False):
+        if spec.pooling not in ("none", "mean") or spec.window is not None:
+            what = "window" if spec.pooling in ("none", "mean") else f"pooling: {spec.pooling}"
+            raise ConfigError(
+                f"{spec.name!r} gives one row for a whole protein: there is no {what}.", given=spec.name
+            )
+        return "mean"  # of one row
+    limit = net.max_residues
+    if spec.window is not None and limit is not None and spec.window > limit:
+        raise ConfigError(
+            f"window: {spec.window} residues, and {spec.name!r} takes at most {limit}.",
+            given=spec.window,
+            hint=f"--window {limit}",
+        )
+    return spec.pooling
+
+
+def _refuse(problems: Sequence[str], given: object, near: Iterable[str] = ()) -> None:
+    if problems:
+        raise ConfigError(
+            "\n".join(["that encoder cannot be used:", *(f"  {one}" for one in problems)]),
+            problems=problems,
+            given=given,
+            nearest=near,
+        )

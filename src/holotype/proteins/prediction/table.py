@@ -1,0 +1,140 @@
+"""Scored pairs as a file: tab-separated text, or Parquet.
+
+Columns: ``protein_a protein_b [label] score logit``, where the score is a calibrated probability,
+sigmoid(logit / temperature), and the label is there if the pairs came with one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from holotype.errors import DataError, MissingExtraError
+from holotype.proteins.prediction.interactome import Scores, probabilities
+from holotype.proteins.prediction.pairs import Integers
+
+ENDINGS = (".tsv", ".parquet")
+
+
+def check_ending(path: Path) -> str:
+    """The format that a path asks for.
+
+    Raises:
+        DataError: neither of `ENDINGS`.
+        MissingExtraError: Parquet, and pyarrow is not installed.
+    """
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        raise DataError(
+            f"{path}: scores are written as {' or '.join(ENDINGS)}, not as {ending or 'nothing'}.",
+            given=str(path),
+            hint=f"-o {path.with_suffix('.tsv')}",
+        )
+    if ending == ".parquet":
+        _pyarrow()
+    return ending
+
+
+def write_table(
+    path: Path,
+    ending: str,
+    names: Sequence[str],
+    parts: Iterable[Scores],
+    temperature: float,
+    labels: Integers | None = None,
+) -> int:
+    """Write pairs into a new file.
+
+    Args:
+        path: the file.
+        ending: its format, one of `ENDINGS`; the path may end otherwise.
+        names: the proteins that the indices count through.
+        parts: the pairs, some at a time.
+        temperature: what logits are divided by.
+        labels: of all pairs, in the same order.
+
+    Returns:
+        How many pairs there were.
+    """
+    rows = 0
+    with _WRITERS[ending](path, names, labels is not None) as writer:
+        for part in parts:
+            own = None if labels is None else labels[rows : rows + len(part.a)]
+            writer.write(part, probabilities(part.logits, temperature), own)
+            rows += len(part.a)
+    return rows
+
+
+class _Text:
+    def __init__(self, path: Path, names: Sequence[str], labelled: bool) -> None:
+        self._names = names
+        self._file = path.open("w", encoding="utf-8", newline="\n")
+        label = "label\t" if labelled else ""
+        self._file.write(f"protein_a\tprotein_b\t{label}score\tlogit\n")
+
+    def __enter__(self) -> _Text:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+    def write(self, part: Scores, scores: Any, labels: Integers | None) -> None:
+        columns: list[Iterable[Any]] = [
+            map(self._names.__getitem__, part.a.tolist()),
+            map(self._names.__getitem__, part.b.tolist()),
+            *([] if labels is None else [labels.tolist()]),
+            scores.tolist(),
+            part.logits.tolist(),
+        ]
+        line = "%s\t%s\t%.6g\t%.6g\n" if labels is None else "%s\t%s\t%d\t%.6g\t%.6g\n"
+        # One format for all lines: half the time of one format a line.
+        values = tuple(itertools.chain.from_iterable(zip(*columns, strict=True)))
+        self._file.write(line * len(part.a) % values)
+
+
+class _Parquet:
+    def __init__(self, path: Path, names: Sequence[str], labelled: bool) -> None:
+        self._arrow, parquet = _pyarrow()
+        # Names are stored once, pairs as places in the list of names.
+        self._names = self._arrow.array(names, self._arrow.string())
+        name = self._arrow.dictionary(self._arrow.int32(), self._arrow.string())
+        kinds = [("protein_a", name), ("protein_b", name)]
+        kinds += [("label", self._arrow.int8())] if labelled else []
+        kinds += [("score", self._arrow.float32()), ("logit", self._arrow.float32())]
+        self._schema = self._arrow.schema(kinds)
+        self._writer = parquet.ParquetWriter(path, self._schema)
+
+    def __enter__(self) -> _Parquet:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._writer.close()
+
+    def write(self, part: Scores, scores: Any, labels: Integers | None) -> None:
+        named = [
+            self._arrow.DictionaryArray.from_arrays(self._arrow.array(side, self._arrow.int32()), self._names)
+            for side in (part.a, part.b)
+        ]
+        numbers = [*([] if labels is None else [labels]), scores, part.logits]
+        columns = [*named, *(self._arrow.array(np.ascontiguousarray(column)) for column in numbers)]
+        self._writer.write_table(self._arrow.Table.from_arrays(columns, schema=self._schema))
+
+
+_WRITERS: dict[str, Callable[[Path, Sequence[str], bool], Any]] = {".tsv": _Text, ".parquet": _Parquet}
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow  # type: ignore[import-untyped]  # it has no types
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError(
+            "writing Parquet needs pyarrow, which is not installed.",
+            given="pyarrow",
+            hint='pip install "holotype[parquet]"; or write text: -o scores.tsv',
+        ) from error
+    return pyarrow, parquet

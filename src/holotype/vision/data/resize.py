@@ -1,0 +1,185 @@
+"""From a picture to a tensor of a given size, and its boxes along with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from holotype.errors import ParameterError
+from holotype.names import nearest
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from holotype.vision.data.tables import ImageTable
+
+__all__ = ["MODES", "Placement", "read_image", "resize_to"]
+
+MODES = ("squash", "crop", "letterbox")
+# The mean colour of ImageNet: about zero once it is normalised.
+MEAN_COLOUR = (124, 116, 104)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the pixels of a picture came to lie: ``x * scale_x + left``, ``y * scale_y + top``.
+
+    Attributes:
+        scale_x: by which x was multiplied.
+        scale_y: by which y was multiplied.
+        left: where the picture's left edge came to lie, in pixels of the result; negative if cut off.
+        top: likewise.
+        size: (height, width) of the result.
+        content: (height, width) of the part of the result that is picture; the rest is padding.
+    """
+
+    scale_x: float
+    scale_y: float
+    left: float
+    top: float
+    size: tuple[int, int]
+    content: tuple[int, int]
+
+    def to_result(self, boxes: Any) -> Tensor:
+        """(n, 4) x1 y1 x2 y2 in the picture → the same in the result, clipped to it."""
+        moved = self._as_boxes(boxes) * self._scale() + self._shift()
+        height, width = self.content
+        return moved.clamp_(min=0).minimum(moved.new_tensor([width, height, width, height]))
+
+    def to_picture(self, boxes: Any) -> Tensor:
+        """(n, 4) in the result → the same in the picture, not clipped."""
+        return (self._as_boxes(boxes) - self._shift()) / self._scale()
+
+    def _as_boxes(self, boxes: Any) -> Tensor:
+        return torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+
+    def _scale(self) -> Tensor:
+        return torch.tensor([self.scale_x, self.scale_y] * 2)
+
+    def _shift(self) -> Tensor:
+        return torch.tensor([self.left, self.top] * 2)
+
+
+def resize_to(
+    image: Image,
+    size: int | Sequence[int],
+    mode: str = "squash",
+    *,
+    interpolation: str = "bilinear",
+    fill: tuple[int, int, int] = MEAN_COLOUR,
+    original: tuple[int, int] | None = None,
+) -> tuple[Tensor, Placement]:
+    """Bring an RGB picture to a size.
+
+    Args:
+        image: 8-bit RGB.
+        size: of the result, (height, width) or one number for both.
+        mode: ``"squash"`` changes the proportions, ``"crop"`` keeps the largest window of the result's
+            proportions in the centre, ``"letterbox"`` keeps everything and pads on the right or below.
+        interpolation: ``"bilinear"``, ``"bicubic"``, ``"lanczos"``, ``"box"`` or ``"nearest"``; smoothed
+            where a picture becomes smaller.
+        fill: the colour of the padding.
+        original: (width, height) that the placement is to speak of, if `image` was decoded smaller.
+
+    Returns:
+        (3, H, W) uint8, and where the picture lies in it.
+
+    Raises:
+        ParameterError: an unknown mode or interpolation, or no size.
+    """
+    height, width = _size(size)
+    resampling = _resampling(interpolation)
+    if mode not in MODES:
+        raise ParameterError(f"no mode named {mode!r}.", given=mode, nearest=nearest(str(mode), MODES))
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    whole_width, whole_height = original or image.size
+    content = (height, width)
+    left = top = 0.0
+    if mode == "squash":
+        scale_x, scale_y = width / whole_width, height / whole_height
+        if image.size != (width, height):
+            image = image.resize((width, height), resampling, reducing_gap=2.0)
+    elif mode == "crop":
+        scale_x = scale_y = max(width / whole_width, height / whole_height)
+        # Of the whole; rounded, what is all of it may come out above 1.
+        kept_x = min(1.0, width / scale_x / whole_width)
+        kept_y = min(1.0, height / scale_y / whole_height)
+        left, top = -(1 - kept_x) / 2 * whole_width * scale_x, -(1 - kept_y) / 2 * whole_height * scale_y
+        edge_x, edge_y = (1 - kept_x) / 2 * image.width, (1 - kept_y) / 2 * image.height
+        window = (edge_x, edge_y, image.width - edge_x, image.height - edge_y)
+        if image.size != (width, height):
+            image = image.resize((width, height), resampling, box=window, reducing_gap=2.0)
+    else:
+        scale = min(width / whole_width, height / whole_height)
+        content = (
+            min(height, max(1, round(whole_height * scale))),
+            min(width, max(1, round(whole_width * scale))),
+        )
+        scale_x, scale_y = content[1] / whole_width, content[0] / whole_height
+        if image.size != content[::-1]:
+            image = image.resize(content[::-1], resampling, reducing_gap=2.0)
+    pixels = _pixels(image)
+    if content != (height, width):
+        padded = torch.tensor(fill, dtype=torch.uint8)[:, None, None].repeat(1, height, width)
+        padded[:, : content[0], : content[1]] = pixels
+        pixels = padded
+    return pixels, Placement(scale_x, scale_y, left, top, (height, width), content)
+
+
+def read_image(
+    table: ImageTable,
+    at: int,
+    size: int | Sequence[int],
+    mode: str = "squash",
+    *,
+    interpolation: str = "bilinear",
+    fill: tuple[int, int, int] = MEAN_COLOUR,
+) -> tuple[Tensor, Placement]:
+    """An image of a table at a size, as `resize_to` makes it; a large JPEG is decoded smaller at once.
+
+    Returns:
+        (3, H, W) uint8, and where the picture, in the pixels of the original, lies in it.
+
+    Raises:
+        ImageError: it cannot be read; the message names it.
+        ParameterError: as for `resize_to`.
+    """
+    height, width = _size(size)
+    image, original = table.decode(at, at_least=_at_least(mode, height, width))
+    return resize_to(image, (height, width), mode, interpolation=interpolation, fill=fill, original=original)
+
+
+def _at_least(mode: str, height: int, width: int) -> tuple[int, int]:
+    # Twice as much as is needed, so that a JPEG's own way of shrinking (a box filter) is not seen.
+    return (2 * height, 2 * width) if mode != "letterbox" else (2 * max(height, width),) * 2
+
+
+def _size(size: int | Sequence[int]) -> tuple[int, int]:
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in pair):
+        raise ParameterError(f"size: (height, width) in pixels, got {size!r}.", given=size)
+    return pair[0], pair[1]
+
+
+def _resampling(interpolation: str) -> Any:
+    from PIL.Image import Resampling
+
+    known = ("nearest", "box", "bilinear", "bicubic", "lanczos")
+    if interpolation not in known:
+        raise ParameterError(
+            f"no interpolation named {interpolation!r}.",
+            given=interpolation,
+            nearest=nearest(str(interpolation), known),
+        )
+    return Resampling[interpolation.upper()]
+
+
+def _pixels(image: Image) -> Tensor:
+    """An RGB picture → (3, H, W) uint8."""
+    flat = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return flat.view(image.height, image.width, 3).permute(2, 0, 1).contiguous()

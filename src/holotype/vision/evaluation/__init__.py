@@ -1,0 +1,1 @@
+"""How good classifiers, detectors and encoders of images are."""

@@ -1,0 +1,203 @@
+"""Embeddings of pictures: what a network knows of them before its last layer, as a table or arrays.
+
+>>> from holotype.vision.prediction.embeddings import embed_images
+>>> names, vectors = embed_images("efficientnet_lite0_imagenet1k", ["cat.jpg"])  # doctest: +SKIP
+>>> vectors.shape  # doctest: +SKIP
+(1, 1280)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from holotype.errors import DataError
+from holotype.tasks import Task
+from holotype.vision.data.pictures import AnyPath, Preprocessing, open_image
+from holotype.vision.prediction.files import Progress, Unreadable, decoded, find_images
+from holotype.vision.prediction.images import ImagesReport, Model, evaluating, model_name, opened
+from holotype.vision.prediction.model import image_task, refuse
+from holotype.vision.prediction.rows import RowFile, check_rows, finish, naming, text, unfinished
+
+__all__ = ["ENDINGS", "ImageEmbeddings", "embed_files", "embed_images", "embedding_of"]
+
+ENDINGS = (".parquet", ".npz", ".csv", ".jsonl")
+
+
+class ImageEmbeddings(NamedTuple):
+    """Embeddings of pictures.
+
+    Attributes:
+        names: the files, as they were given.
+        vectors: (n, F) float32, a row for each.
+    """
+
+    names: tuple[str, ...]
+    vectors: np.ndarray[Any, np.dtype[np.float32]]
+
+
+def embedding_of(net: nn.Module, info: object, name: str = "the network") -> tuple[
+    Callable[[Tensor], Tensor], str | None
+]:  # fmt: skip
+    """What embeds images, (B, C, H, W) → (B, F), and what there is to say about it.
+
+    Of a classifier it is what its last layer looks at; of a self-supervised model, its embedding; of a masked
+    image model, that of its encoder, which sees the whole picture.
+
+    Raises:
+        DataError: the network has no embedding.
+    """
+    task = image_task(net, info)
+    if task == Task.OBJECT_DETECTION:
+        raise refuse(name, task, "embedding whole images")
+    note = None
+    source: Any = net
+    if task == Task.MASKED_IMAGE_MODELING:
+        source = getattr(net, "encoder", net)
+        note = f"{name} is a masked image model: these are the embeddings of its encoder"
+    elif task == Task.SELF_SUPERVISED_LEARNING:
+        source = net if hasattr(net, "embedding") else getattr(net, "trained_encoder", net)
+        note = f"{name} was trained without classes: these are the embeddings of its encoder"
+    embed = getattr(source, "embedding", None)
+    if not callable(embed):
+        raise DataError(f"{name} ({type(source).__name__}) has no embedding.", given=name)
+    return embed, note
+
+
+def embed_images(
+    name: Model,
+    paths: AnyPath | Iterable[AnyPath],
+    *,
+    batch_size: int = 16,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> ImageEmbeddings:
+    """Embed pictures.
+
+    Args:
+        name: a pretrained entry, a weight file, or a run's folder; or a network and its record.
+        paths: one file or several.
+        batch_size: how many pictures at once; threads decode the next ones meanwhile.
+        device: where to run.
+        progress: called with ``"embedding images"``, and how many of how many files are done.
+
+    Returns:
+        The names, and their embeddings in the same order.
+
+    Raises:
+        ImageError: a file is no picture; the message names it.
+        DataError: the model does not embed.
+    """
+    files = [fspath(path) for path in ([paths] if isinstance(paths, (str, PathLike)) else paths)]
+    net, info = opened(name, device)
+    embed, _ = embedding_of(net, info, model_name(name, info))
+    parts = list(_embedded(net, embed, Preprocessing.of(info), files, batch_size, None, progress))
+    names = tuple(name for names, _ in parts for name in names)
+    vectors = [vectors for _, vectors in parts]
+    width = int(getattr(net, "num_features", 0))
+    joined = np.concatenate(vectors) if vectors else np.zeros((0, width), np.float32)
+    return ImageEmbeddings(names, joined)
+
+
+def embed_files(
+    name: Model,
+    paths: AnyPath | Iterable[AnyPath],
+    *,
+    output: str | Path,
+    batch_size: int = 16,
+    device: str = "cpu",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> ImagesReport:
+    """Embed files, folders and globs into a file.
+
+    ``.parquet``: columns ``path`` and ``embedding``, a list of fixed length; ``.npz``: arrays ``paths`` and
+    ``embeddings``; ``.csv``: ``path, embedding_0, embedding_1, …``. A file that cannot be read is reported,
+    and the others go on.
+
+    Args:
+        name: as for `embed_images`; so are `batch_size` and `device`.
+        paths: see `holotype.vision.prediction.files.find_images`.
+        output: the file; one of `ENDINGS`.
+        batch_size: …
+        device: …
+        overwrite: replace the file.
+        progress: as for `embed_images`.
+
+    Raises:
+        DataError: there is no picture, the file is there already, or the model does not embed.
+    """
+    output = Path(output)
+    ending = check_rows(output, overwrite=overwrite, endings=ENDINGS)
+    found = find_images(paths)
+    net, info = opened(name, device)
+    embed, note = embedding_of(net, info, model_name(name, info))
+    unreadable: list[Unreadable] = []
+    names: list[str] = []
+    kept: list[Any] = []
+    began, width = time.perf_counter(), 0
+    parts = _embedded(net, embed, Preprocessing.of(info), found.files, batch_size, unreadable, progress)
+    columns: dict[str, Any] = {"path": "text", "embedding": "vector"}
+    with RowFile(output, columns, overwrite=overwrite) if ending != ".npz" else nullcontext() as table:
+        for own, vectors in parts:
+            names += own
+            width = vectors.shape[1]
+            if table is None:
+                kept.append(vectors)
+                continue
+            for path, vector in zip(own, vectors, strict=True):
+                table.write({"path": text(path), "embedding": vector})
+    if ending == ".npz":
+        joined = np.concatenate(kept) if kept else np.zeros((0, 0), np.float32)
+        _save_npz(output, [text(path) for path in names], joined, overwrite=overwrite)
+    return ImagesReport(
+        model=model_name(name, info),
+        images=len(names),
+        unreadable=tuple(unreadable),
+        skipped=found.skipped,
+        output=str(output),
+        rows=len(names),
+        notes=(*((f"{width:,} numbers an image",) if width else ()), *((note,) if note else ())),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _embedded(
+    net: nn.Module,
+    embed: Callable[[Tensor], Tensor],
+    how: Preprocessing,
+    files: Sequence[str],
+    batch_size: int,
+    unreadable: list[Unreadable] | None,
+    progress: Progress | None,
+) -> Iterator[tuple[list[str], Any]]:
+    done = 0
+    for batch in decoded(
+        files, lambda path: how(open_image(path)), batch_size=batch_size, unreadable=unreadable
+    ):
+        with evaluating(net) as like:
+            images = torch.stack([image for _, image in batch])
+            vectors = embed(images.to(device=like.device, dtype=like.dtype)).float().cpu().numpy()
+        done += len(batch)
+        yield [path for path, _ in batch], vectors
+        if progress is not None:
+            progress("embedding images", done + len(unreadable or ()), len(files))
+
+
+def _save_npz(path: Path, names: Sequence[str], vectors: Any, *, overwrite: bool) -> None:
+    temporary = unfinished(path)
+    try:
+        with naming(path):
+            with temporary.open("xb") as file:
+                np.savez(file, paths=np.array(names, dtype=np.str_), embeddings=vectors)
+            finish(temporary, path, overwrite=overwrite)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,420 @@
+"""A training on images: classify them, detect objects, or learn an encoder without labels."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+import holotype
+from holotype.errors import ConfigError, DataError, HolotypeError
+from holotype.tasks import Task
+from holotype.training.folder import ENCODER, RESULT, WEIGHTS, RunResult, folder_of, replace_file, write_json
+from holotype.training.job import Amount, Tell, Work, finite, metric, result_of
+from holotype.training.lineage import lineage_of
+from holotype.training.loop import Fitted, Stepper, own_outcomes, seed_all
+from holotype.vision.data.augmentation import Augmentation, make_augmentation
+from holotype.vision.data.augmentation_presets import PRESETS
+from holotype.vision.data.images import ImageDataset, load_image_dataset
+from holotype.vision.evaluation.probe import wilson_interval
+from holotype.vision.training.batches import ImageBatches, ImageReader, ImagesToMeasure, fewest_at_once
+from holotype.vision.training.initial import (
+    HEADS,
+    Initial,
+    as_params,
+    fill,
+    load_initial,
+    other_architecture,
+    statistics_of_entry,
+)
+from holotype.vision.training.objectives import (
+    ImageClassification,
+    ImageObjective,
+    MaskedImageModelling,
+    ObjectDetection,
+    SelfSupervision,
+)
+from holotype.vision.training.recipe import AUGMENTED, LABELLED, PARTS, ImageRecipe
+from holotype.vision.training.unreadable import content_of, note_unreadable, read_unreadable
+from holotype.weights.build import build_empty
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+# The preset whose views are those that a network takes.
+_VIEWS = {"two": "simclr", "multi_crop": "dino", "one": "ijepa"}
+_UNLABELLED = (Task.MASKED_IMAGE_MODELING, Task.SELF_SUPERVISED_LEARNING)
+
+
+class ImageJob:
+    """See `holotype.training.job.Job`."""
+
+    dataset: ImageDataset
+    initial: Initial | None
+    params: dict[str, Any]
+    _objective: ImageObjective
+
+    def __init__(self, recipe: ImageRecipe) -> None:
+        self.recipe, self.task = recipe, recipe.task
+
+    # -- before --
+
+    def prepare(self, device: Any, say: Tell, progress: Amount | None) -> None:
+        """The data, the weights to begin with, and a network without weights to see whether all fits."""
+        recipe = self.recipe
+        say(f"data: {recipe.data_name}")
+        self.dataset = dataset = load_image_dataset(recipe.data_spec, progress=False)
+        for note in dataset.notes:
+            say(f"  {note}")
+        self._check_data()
+        self.initial = None
+        if recipe.from_pretrained is not None:
+            say(f"weights to begin with: {recipe.from_pretrained}")
+            self.initial = load_initial(recipe.from_pretrained, architecture=self._architecture())
+        self.params = self._params()
+        net = build_empty(lambda: holotype.create_model(recipe.model.name, **self.params))
+        self._check_batches(net, 1)
+        augment = self._augmentation(net)  # a missing extra is told now
+        if augment.kind == "views":
+            _check_views(net, augment)
+        if self.initial is not None:
+            self.network()  # and what does not fit
+        if self.task == Task.OBJECT_DETECTION:
+            from holotype.vision.evaluation.detection import mean_average_precision
+
+            mean_average_precision([], [], 1)  # a missing extra is told now
+
+    def _check_data(self) -> None:
+        dataset = self.dataset
+        missing = [part for part in ("train", "val") if not len(dataset.splits.get(part, ()))]
+        if missing:
+            raise DataError(
+                f"{dataset.name} has no {' and no '.join(missing)} images; "
+                f"it has {', '.join(dataset.splits) or 'none'}.",
+                given=dataset.name,
+                hint="Divide it in the recipe: data={images: FOLDER, split: {fractions: [0.8, 0.1, 0.1]}}",
+            )
+        wanted = LABELLED.get(self.task)
+        for part, table in dataset.splits.items():
+            if wanted is not None and len(table) and table.kind != wanted:
+                raise DataError(
+                    f"{self.recipe.model.name} learns from {wanted}, and the {part} images of {dataset.name} "
+                    f"{'are' if table.kind == 'unlabelled' else 'have'} {table.kind}.",
+                    given=dataset.name,
+                )
+
+        for part, table in dataset.splits.items() if wanted == "boxes" else ():
+            needed = part == "train" or (part == "val" and self.recipe.trainer.monitor == "val_map")
+            if needed and not any(len(one.labels) for one in table.boxes or ()):
+                raise DataError(
+                    f"there is no box in any of the {len(table):,} {part} images of {dataset.name}.",
+                    given=dataset.name,
+                )
+        if self.recipe.trainer.monitor == "val_knn_accuracy" and dataset.splits["val"].kind != "classes":
+            raise DataError(
+                f"val_knn_accuracy needs classes, and the validation images of {dataset.name} have none.",
+                given=dataset.name,
+                hint="trainer.monitor=last",
+            )
+
+    def _check_batches(self, net: nn.Module, processes: int) -> None:
+        """Refuse a batch that leaves too few images to compare, in its smallest portion, for a process."""
+        batch, least = self.recipe.batch, int(getattr(net, "least_images", 1))
+        fewest = fewest_at_once(
+            len(self.dataset.splits["train"]), batch.images, batch.portion, self.recipe.trainer.accumulate
+        )
+        if least > 1 and fewest // processes < least:
+            each = f" in each of {processes} processes" if processes > 1 else ""
+            raise ConfigError(
+                f"{self.recipe.model.name} compares the images of a batch: at least {least} at once{each}, "
+                f"and some come by {fewest}.",
+                given=fewest,
+                hint="Raise batch.images or batch.portion, or choose them so that less is left over.",
+            )
+
+    def _architecture(self) -> str | None:
+        """What the weights to begin with are to be of, as far as the recipe says."""
+        part = PARTS.get(self.task)
+        named = self.recipe.model.name if part is None else self.recipe.model.params.get(part)
+        return named if isinstance(named, str) else None
+
+    def _params(self) -> dict[str, Any]:
+        """The model's parameters: the recipe's word, then the initial weights', then the data's."""
+        params, part = dict(self.recipe.model.params), PARTS.get(self.task)
+        if self.initial is not None:
+            if part is None:
+                self._check_architecture(self.initial)
+                params = {**as_params(self.initial, ("num_classes", "in_channels")), **params}
+            elif part not in params or self._is_of(self.initial, params[part]):
+                own = as_params(self.initial, ("num_classes", "in_channels", "size"))
+                own |= params.get(f"{part}_params") or {}
+                params = {**params, part: self.initial.architecture, f"{part}_params": own}
+        if self.task in LABELLED:
+            count = len(self.dataset.classes)
+            if params.get("num_classes", count) != count:
+                raise ConfigError(
+                    f"model.params.num_classes is {params['num_classes']}, and {self.dataset.name} has "
+                    f"{count} classes.",
+                    given=params["num_classes"],
+                    hint="Leave num_classes out: it is filled in.",
+                )
+            params["num_classes"] = count
+        return params
+
+    @staticmethod
+    def _is_of(initial: Initial, name: object) -> bool:
+        """Is it the architecture of that name?"""
+        from holotype.catalog.registries import default_registry as registry
+
+        known = isinstance(name, str) and registry.exists(name)
+        return known and registry.get_model_info(str(name)).qualified_name == initial.architecture
+
+    def _check_architecture(self, initial: Initial) -> None:
+        from holotype.catalog.registries import default_registry as registry
+
+        own = registry.get_model_info(self.recipe.model.name).qualified_name
+        if own != initial.architecture:
+            raise other_architecture(initial, own)
+
+    def begin(self, folder: Path) -> None:
+        """Nothing is known beforehand that the recipe does not say."""
+
+    def network(self) -> nn.Module:
+        """With as many classes as the data have, and the weights to begin with."""
+        net = holotype.create_model(self.recipe.model.name, **self.params).train()
+        if self.initial is not None:
+            self._fill(net)
+        if self.recipe.freeze is not None:
+            for module in self._frozen(net):
+                module.requires_grad_(False)
+            if self.task == Task.IMAGE_CLASSIFICATION:
+                for name, parameter in net.named_parameters():
+                    parameter.requires_grad_(name.partition(".")[0] in HEADS)
+        return net
+
+    def _fill(self, net: Any) -> None:
+        initial, part = self.initial, PARTS.get(self.task)
+        if initial is None:
+            return
+        if part is None:
+            fill(net, initial, head=bool(initial.classes) and initial.classes == self.dataset.classes)
+            return
+        fill(getattr(net, part), initial)
+        if hasattr(net, "reset_teacher"):
+            net.reset_teacher()
+
+    def _frozen(self, net: nn.Module) -> list[nn.Module]:
+        """The modules that keep their weights."""
+        if self.recipe.freeze is None:
+            return []
+        if self.task == Task.OBJECT_DETECTION:
+            return [net.get_submodule("backbone")]
+        heads = [name for name, _ in net.named_children() if name in HEADS]
+        if not heads:
+            raise ConfigError(
+                f"freeze: {self.recipe.model.name} has no classifier that could learn alone.", given="freeze"
+            )
+        return [module for name, module in net.named_children() if name not in HEADS]
+
+    def binding(self) -> Mapping[str, Any]:
+        """The images, and the weights to begin with."""
+        parent = None if self.initial is None else self.initial.record["sha256"]
+        # What could not be read has taught nothing yet: it may be mended.
+        before = read_unreadable(folder_of(self.recipe))
+        data = {part: content_of(table, before.get(part, {})) for part, table in self.dataset.splits.items()}
+        return {"data": data, "parent": parent}
+
+    # -- during --
+
+    def work(self, net: nn.Module, fabric: Fabric, say: Tell) -> Work:
+        """Batches of images and their objective."""
+        recipe, size = self.recipe, self._size(net)
+        augment = self._augmentation(net)
+        self._readers = {}
+        for part, table in self.dataset.splits.items():
+            # Crops are cut from images that are somewhat larger.
+            larger = part == "train" or augment.kind == "views"
+            self._readers[part] = ImageReader(
+                table,
+                augment.read_size if larger else size,
+                mode=self._mode,
+                exact=not larger,
+                device=fabric.device,
+                unreadable=partial(note_unreadable, folder_of(recipe), part, table),
+            )
+        self._check_batches(net, fabric.world_size)
+        world = {"rank": fabric.global_rank, "world_size": fabric.world_size}
+        training = ImageBatches(
+            self._readers["train"],
+            images=recipe.batch.images,
+            portion=recipe.batch.portion,
+            accumulate=recipe.trainer.accumulate,
+            seed=recipe.seed,
+            **world,
+        )
+        validation = ImagesToMeasure(self._readers["val"], images=self._at_once, **world)
+        self._objective = self._make_objective(net, augment)
+        steps = training.steps_in(0)
+        say(f"training on {len(self._readers['train']):,} images, {steps:,} steps an epoch")
+        return Work(self._objective, training, validation)
+
+    @property
+    def _at_once(self) -> int:
+        return self.recipe.batch.portion or self.recipe.batch.images
+
+    @property
+    def _mode(self) -> str:
+        """How a picture is brought to the network's size: as `holotype predict` does it."""
+        return "letterbox" if self.task == Task.OBJECT_DETECTION else "crop"
+
+    def _size(self, net: nn.Module) -> tuple[int, int]:
+        size: Any = getattr(net, "size", None)
+        if size is None:
+            raise ConfigError(f"{self.recipe.model.name} does not say the size of its images.", given="size")
+        return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+    @property
+    def statistics(self) -> tuple[list[float], list[float]]:
+        """Mean and std of pixels: the recipe's word, then that of weights to begin with, then ImageNet's."""
+        told = self.recipe.preprocessing
+        if told is not None:
+            return told.mean, told.std
+        if self.initial is not None:
+            return self.initial.statistics or IMAGENET
+        part = PARTS.get(self.task)
+        return statistics_of_entry(self.params.get(part) if part is not None else None) or IMAGENET
+
+    def _augmentation(self, net: Any) -> Augmentation:
+        """What the recipe names; for views, fitted to what the network takes."""
+        kind, size = AUGMENTED[self.task], self._size(net)
+        if kind != "views":
+            preset = self.recipe.augmentation or {"name": "none"}
+            return make_augmentation(preset, size, kind=kind, num_classes=max(1, len(self.dataset.classes)))
+        made = dict(self.recipe.augmentation or {"name": _VIEWS[net.views]})
+        options = PRESETS[made["name"], kind].options
+        fitting = {"views": 1 if net.views == "one" else 2}
+        if net.views == "multi_crop":
+            fitting["local_size"] = min(net.local_size)
+        return make_augmentation(
+            {**{key: value for key, value in fitting.items() if key in options}, **made}, size, kind=kind
+        )
+
+    def _make_objective(self, net: nn.Module, augment: Augmentation) -> ImageObjective:
+        mean, std = self.statistics
+        shared: dict[str, Any] = {"mean": mean, "std": std, "frozen": self._frozen(net)}
+        if self.task == Task.SELF_SUPERVISED_LEARNING:
+            labelled = self._readers["val"].labelled
+            return SelfSupervision(views=augment, size=self._size(net), labelled=labelled, **shared)
+        shared["augment"] = augment
+        if self.task == Task.OBJECT_DETECTION:
+            return ObjectDetection(num_classes=len(self.dataset.classes), **shared)
+        if self.task == Task.MASKED_IMAGE_MODELING:
+            return MaskedImageModelling(**shared)
+        return ImageClassification(label_smoothing=self.recipe.loss.label_smoothing, **shared)
+
+    # -- after --
+
+    def finish(self, net: nn.Module, fitted: Fitted, fabric: Fabric, folder: Path, say: Tell) -> RunResult:
+        """Save, measure on the test images, save again with all that is known by then."""
+        dataset, name = self.dataset, self.dataset.name
+        parent = None if self.initial is None else dict(self.initial.record)
+        record: dict[str, Any] = {
+            "lineage": lineage_of(
+                self.recipe,
+                dataset_digests=dataset.digests,
+                parent=parent,
+                world_size=fabric.world_size,
+                device=fabric.device.type,
+            ),
+            "dataset": name,
+        }
+        measured = [metric(key, value, name, "val") for key, value in fitted.best.items()]
+        self._save(net, folder, measured, record)
+        test: dict[str, float] = {}
+        about: dict[str, Any] = {}
+        if len(self.dataset.splits.get("test", ())):
+            say("the test images")
+            loss, outputs, targets = self._test(net, fabric)
+            test = {"loss": loss, **self._objective.measure(outputs, targets)}
+            intervals: dict[str, Any] = {}
+            if self.task == Task.IMAGE_CLASSIFICATION:
+                intervals["accuracy"] = list(
+                    wilson_interval(round(test["accuracy"] * len(targets)), len(targets))
+                )
+                self._write_predictions(folder / "predictions_test.csv", outputs, targets)
+                about["test_intervals"] = intervals
+            about["test_images"] = len(targets)
+            measured += [
+                metric(key, value, name, "test", **({"interval": intervals[key]} if key in intervals else {}))
+                for key, value in test.items()
+            ]
+            test = {key: value for key, value in test.items() if math.isfinite(value)}
+            self._save(net, folder, measured, record)
+        result = result_of(fitted, folder, folder / WEIGHTS, test)
+        about |= {"elapsed_s": round(fitted.elapsed_s, 3), "steps": fitted.steps, **record}
+        write_json(folder / RESULT, {**result.to_dict(), **about})
+        return result
+
+    def _save(
+        self, net: nn.Module, folder: Path, measured: list[dict[str, Any]], record: Mapping[str, Any]
+    ) -> None:
+        mean, std = self.statistics
+        preprocessing = {
+            "size": list(self._size(net)),
+            "mean": mean,
+            "std": std,
+            "crop_fraction": 1.0,
+            "interpolation": "bilinear",
+        }
+        shared: dict[str, Any] = {
+            "preprocessing": preprocessing,
+            "metrics": finite(measured),
+            "overwrite": True,
+            **record,
+        }
+        if self.task in _UNLABELLED:
+            encoder = getattr(net, "trained_encoder", None) or net.get_submodule("encoder")
+            holotype.save_pretrained(encoder, folder / ENCODER, **shared)
+        classes = self.dataset.classes if self.task in LABELLED else None
+        holotype.save_pretrained(net, folder / WEIGHTS, classes=classes, **shared)
+
+    def _test(self, net: nn.Module, fabric: Fabric) -> tuple[float, Tensor, Tensor]:
+        seed_all(self.recipe.seed, "test")
+        batches = ImagesToMeasure(self._readers["test"], images=self._at_once)
+        loss, outputs, targets = own_outcomes(Stepper(net, self._objective), batches, fabric)
+        return loss / len(targets), outputs, targets
+
+    def _write_predictions(self, path: Path, outputs: Tensor, targets: Tensor) -> None:
+        classes = self.dataset.classes
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(["image", "class", "predicted", "probability"])
+        probabilities, found = outputs.softmax(1).max(1)
+        names = self.dataset.splits["test"].names
+        for name, label, one, probability in zip(
+            names, targets.tolist(), found.tolist(), probabilities.tolist(), strict=True
+        ):
+            rows.writerow([name, classes[int(label)], classes[one], f"{probability:.6f}"])
+        replace_file(path, text.getvalue().encode())
+
+
+def _check_views(net: Any, augment: Augmentation) -> None:
+    """Refuse views that the network does not take."""
+    many = int(net.least_images)
+    views = [torch.empty(many, 3, *size, device="meta") for size in augment.view_sizes]
+    try:
+        net.check_views(views)
+    except HolotypeError as error:
+        raise ConfigError(
+            f"augmentation {augment.name!r} does not fit the model: {error}",
+            given=augment.name,
+            hint="Leave augmentation out: the model's own views are made.",
+        ) from error

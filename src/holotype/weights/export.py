@@ -1,0 +1,237 @@
+"""A network as a program that runs without its Python code: ONNX, or PyTorch's exported programs (``.pt2``).
+
+The batch may have any size. What was written is read again, run on several batches, and compared with the
+network itself; it gets its name only if the outputs agree.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from holotype.catalog.origin import origin_of, unwrap
+from holotype.errors import LoadingError, MissingExtraError, UnknownFormatError
+from holotype.names import nearest
+from holotype.records import _Record
+from holotype.weights.adapt import as_size
+from holotype.weights.checkpoint import import_torch
+from holotype.weights.program import run_onnx, run_pt2
+from holotype.weights.safetensors import check_free, give_name
+from holotype.weights.save import binding_texts
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+EXPORTED = ("pt2", "onnx")
+_BATCHES = (2, 1, 3)  # the first one is exported with; 1 is where a batch that is not dynamic shows
+_LARGEST_ONNX = 2**31 - 2**24  # one protocol buffer
+
+
+@dataclass(frozen=True, eq=False)
+class Export(_Record):
+    """What was exported.
+
+    Attributes:
+        path: the file.
+        format: ``"pt2"`` or ``"onnx"``.
+        size_bytes: its size.
+        largest_difference: between its outputs and the network's, over all batches tried.
+        scale: the largest output of the network, to judge that by.
+        batches: the batch sizes that were tried.
+    """
+
+    path: str
+    format: str
+    size_bytes: int
+    largest_difference: float
+    scale: float
+    batches: tuple[int, ...]
+
+
+def export(
+    net: nn.Module,
+    path: str | Path,
+    *,
+    format: str | None = None,
+    info: Mapping[str, Any] | None = None,
+    example: Callable[[int], tuple[torch.Tensor, ...]] | None = None,
+    tolerance: float = 1e-3,
+    overwrite: bool = False,
+) -> Export:
+    """Export a network.
+
+    Args:
+        net: it is exported as it computes in evaluation mode, and stays as it is.
+        path: the file.
+        format: ``"pt2"`` or ``"onnx"``; what the ending says if None.
+        info: what was loaded with it; its signature tells the inputs.
+        example: makes inputs for a batch size; by default the network's method ``example_inputs(batch)``,
+            its signature, or its `in_channels` and `size` do.
+        tolerance: how far outputs may differ, relative to the largest one.
+        overwrite: replace a file of that name.
+
+    Raises:
+        UnknownFormatError: neither of the two.
+        MissingExtraError: ``"onnx"`` needs packages that are not installed.
+        LoadingError: it cannot be exported, or what was exported computes something else.
+    """
+    torch = import_torch()
+    path = Path(path)
+    chosen = format or path.suffix.removeprefix(".").lower()
+    if chosen not in EXPORTED:
+        raise UnknownFormatError(
+            f"{chosen!r} is no format to export to; {' and '.join(EXPORTED)} are.",
+            given=chosen,
+            nearest=nearest(chosen, EXPORTED),
+        )
+    if chosen == "onnx":
+        check_onnx()
+    check_free(path, overwrite=overwrite)
+    inner: nn.Module = unwrap(net)
+    make = example or (lambda batch: example_inputs(inner, batch, info or {}))
+    modes = [(module, module.training) for module in inner.modules()]
+    temporary = path.with_name(f".{secrets.token_hex(8)}.{chosen}")
+    try:
+        inner.eval()
+        inputs = [make(batch) for batch in _BATCHES]
+        origin = origin_of(inner)
+        texts = {} if origin is None else binding_texts(str(origin["architecture"]), origin["config"])
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporters' own, about their future
+            try:
+                _write(inner, inputs[0], temporary, chosen, texts)
+            except Exception as error:
+                raise LoadingError(
+                    f"{type(inner).__name__} cannot be exported to {chosen}: {_first_line(error)}",
+                    given=chosen,
+                    hint="Its forward may branch on values, or use what that format has not.",
+                ) from error
+            run = run_onnx(temporary) if chosen == "onnx" else run_pt2(temporary)
+            largest, scale = _largest_difference(inner, run, inputs)
+        if not largest <= tolerance * max(scale, 1.0):
+            raise LoadingError(
+                f"the exported program differs from the network by up to {largest:.3g}, at outputs up to "
+                f"{scale:.3g}. Nothing was kept.",
+                given=largest,
+            )
+        size = temporary.stat().st_size
+        give_name(temporary, path, overwrite=overwrite)
+    except OSError as error:
+        if isinstance(error, LoadingError):
+            raise
+        raise LoadingError(
+            f"{path} cannot be written: {error.strerror or error}.", given=str(path)
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+        for module, training in modes:
+            module.training = training
+    return Export(str(path), chosen, size, largest, scale, _BATCHES)
+
+
+def check_onnx() -> None:
+    """Are the packages there?
+
+    Raises:
+        MissingExtraError: one is not.
+    """
+    from importlib.util import find_spec
+
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        if find_spec(package) is None:
+            raise MissingExtraError(
+                f"ONNX needs {package}, which is not installed.",
+                given=package,
+                hint='Install it: pip install "holotype[export]"',
+            )
+
+
+def example_inputs(net: nn.Module, batch: int, info: Mapping[str, Any]) -> tuple[torch.Tensor, ...]:
+    """Random inputs that a network takes.
+
+    Raises:
+        LoadingError: nothing tells what they look like.
+    """
+    import torch
+
+    like = next(net.parameters(), torch.empty(0))
+    kind: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
+    own = getattr(net, "example_inputs", None)
+    if callable(own):
+        return tuple(own(batch))
+    shapes = _shapes(info.get("signature"))
+    size, channels = as_size(_plain_size(getattr(net, "size", None))), getattr(net, "in_channels", None)
+    width = getattr(net, "input_dim", None)
+    if shapes:
+        return tuple(torch.randn(batch, *shape, **kind) for shape in shapes)
+    if size is not None and isinstance(channels, int):
+        return (torch.randn(batch, channels, *size, **kind),)
+    if isinstance(width, int):  # a pair of proteins, of 7 and 5 residues
+        lengths = [torch.full((batch,), n, device=like.device) for n in (7, 5)]
+        return (torch.randn(batch, 7, width, **kind), torch.randn(batch, 5, width, **kind), *lengths)
+    raise LoadingError(
+        f"nothing tells what {type(net).__name__} takes.",
+        given=type(net).__name__,
+        hint="Pass example=lambda batch: (tensor, …), or give its class a method example_inputs(batch).",
+    )
+
+
+def _plain_size(size: object) -> object:
+    return list(size) if isinstance(size, tuple) else size
+
+
+def _shapes(signature: object) -> list[list[int]]:
+    try:
+        shapes = [list(part["data_shape"])[1:] for part in signature["inputs"]]  # type: ignore[index]
+    except (TypeError, KeyError):
+        return []
+    return shapes if all(type(n) is int and n > 0 for shape in shapes for n in shape) else []
+
+
+def _write(
+    net: nn.Module, inputs: tuple[torch.Tensor, ...], path: Path, format: str, texts: Mapping[str, str]
+) -> None:
+    import torch
+
+    batch = torch.export.Dim("batch", min=1, max=2**20)
+    shapes = tuple({0: batch} for _ in inputs)
+    if format == "pt2":
+        program = torch.export.export(net, inputs, dynamic_shapes=shapes)
+        torch.export.save(program, path, extra_files={"holotype.json": json.dumps(texts)})
+        return
+    if sum(p.numel() * p.element_size() for p in net.parameters()) > _LARGEST_ONNX:
+        raise LoadingError("an ONNX file holds at most 2 GB", given=str(path))
+    made: Any = torch.onnx.export(net, inputs, dynamo=True, dynamic_shapes=shapes, verbose=False)
+    made.model.metadata_props.update(texts)
+    made.save(str(path), external_data=False)
+
+
+def _largest_difference(
+    net: nn.Module,
+    run: Callable[..., tuple[torch.Tensor, ...]],
+    inputs: Iterable[tuple[torch.Tensor, ...]],
+) -> tuple[float, float]:
+    largest = scale = 0.0
+    for given in inputs:
+        expected = net(*given)
+        expected = expected if isinstance(expected, (tuple, list)) else (expected,)
+        got = run(*given)
+        if len(got) != len(expected) or any(a.shape != b.shape for a, b in zip(got, expected, strict=True)):
+            return float("inf"), scale
+        for one, other in zip(got, expected, strict=True):
+            if other.numel():
+                apart = (one.double() - other.cpu().double()).abs().max().item()
+                largest = max(largest, apart if apart == apart else float("inf"))
+                scale = max(scale, other.abs().max().item())
+    return largest, scale
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".")[:300] + "." if lines else f"{type(error).__name__}."

@@ -1,0 +1,298 @@
+"""safetensors files: read (the header is judged first, then the file is mapped, not copied) and written.
+
+The format: 8 bytes with the length of the header, the header as JSON (name to dtype, shape and place),
+then the tensors' bytes. It cannot hold code; what a hostile one can do is lie about places and sizes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import secrets
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from holotype.errors import CheckpointError, LoadingError
+from holotype.weights.pinned import Pinned
+
+if TYPE_CHECKING:
+    import torch
+
+LARGEST_HEADER = 16 * 2**20
+MOST_TENSORS = 100_000
+_MOST_AXES = 64
+_NAME = re.compile(r"[A-Za-z0-9._/-]{1,512}", re.ASCII)
+# The format's name of a dtype: torch's name, bytes for each element.
+_DTYPES = {
+    "F64": ("float64", 8),
+    "F32": ("float32", 4),
+    "F16": ("float16", 2),
+    "BF16": ("bfloat16", 2),
+    "F8_E4M3": ("float8_e4m3fn", 1),
+    "F8_E5M2": ("float8_e5m2", 1),
+    "C64": ("complex64", 8),
+    "I64": ("int64", 8),
+    "I32": ("int32", 4),
+    "I16": ("int16", 2),
+    "I8": ("int8", 1),
+    "U64": ("uint64", 8),
+    "U32": ("uint32", 4),
+    "U16": ("uint16", 2),
+    "U8": ("uint8", 1),
+    "BOOL": ("bool", 1),
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor is: its dtype (as torch calls it), its shape, and its bytes after the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the front of a file says, all of it checked.
+
+    Attributes:
+        places: the tensors by name.
+        metadata: the text beside them.
+        start: where the tensors' bytes begin.
+    """
+
+    places: dict[str, Place]
+    metadata: dict[str, str]
+    start: int
+
+
+def read_header(file: BinaryIO, path: Path, size: int) -> Header:
+    """Read and judge the header; no tensor is touched. Needs no torch.
+
+    Args:
+        file: at its start.
+        path: for messages.
+        size: of the file.
+
+    Raises:
+        CheckpointError: it is damaged, or not such a file.
+    """
+    prefix = file.read(8)
+    if len(prefix) < 8:
+        raise _damaged(path, f"it ends after {len(prefix)} bytes")
+    (length,) = struct.unpack("<Q", prefix)
+    if length > LARGEST_HEADER:
+        raise _damaged(path, f"its header claims {length} bytes; at most {LARGEST_HEADER} are read")
+    text = file.read(length)
+    if len(text) < length:
+        raise _damaged(path, f"its header claims {length} bytes and has {len(text)}")
+    try:
+        header = json.loads(
+            text.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant
+        )
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"its header is not JSON: {error}") from error
+    if not isinstance(header, dict):
+        raise _damaged(path, "its header is not a mapping")
+    metadata = _metadata(path, header.pop("__metadata__", {}))
+    return Header(_places(path, header, size - 8 - length), metadata, 8 + length)
+
+
+def read_safetensors(pinned: Pinned) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors of a file, mapped privately, and the text in its header.
+
+    Raises:
+        CheckpointError: it is damaged, or not such a file.
+    """
+    import torch
+
+    size = pinned.size
+    with pinned.open() as file:
+        header = read_header(file, pinned.path, size)
+    # Private: what training writes into the tensors never reaches the file.
+    storage: Any = None
+    if size > header.start:
+        try:
+            storage = torch.UntypedStorage.from_file(pinned.handle, False, size)
+        except RuntimeError as error:  # cut short since
+            raise _damaged(pinned.path, "it cannot be mapped") from error
+        pinned.check_same()
+    state: dict[str, torch.Tensor] = {}
+    for name, place in header.places.items():
+        dtype = getattr(torch, place.dtype)
+        if storage is None or place.begin == place.end:
+            state[name] = torch.empty(place.shape, dtype=dtype)
+            continue
+        flat = torch.empty(0, dtype=torch.uint8)
+        flat.set_(storage, header.start + place.begin, (place.end - place.begin,), (1,))
+        if flat.data_ptr() % dtype.itemsize:
+            flat = flat.clone()  # the writer did not align it; a view would be refused
+        state[name] = flat.view(dtype).view(place.shape)
+    return state, header.metadata
+
+
+def write_safetensors(
+    path: Path, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str], *, overwrite: bool = False
+) -> None:
+    """Write tensors and text. The file appears under its name when it is complete, and not before.
+
+    Args:
+        path: where; its folder is there.
+        state: the tensors by name, on any device.
+        metadata: the text for the header.
+        overwrite: replace a file of that name.
+
+    Raises:
+        CheckpointError: something in `state` cannot be kept in this format.
+        LoadingError: the file is there already, or cannot be written.
+    """
+    import torch
+
+    codes = {getattr(torch, name): code for code, (name, _) in _DTYPES.items()}
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    # Widest first, so that each tensor starts at a multiple of its own width and can be mapped.
+    order = sorted(state, key=lambda name: -state[name].element_size())
+    at = 0
+    for name in order:
+        tensor = state[name]
+        if not _NAME.fullmatch(name) or name == "__metadata__":
+            raise CheckpointError(f"{name!r:.80} cannot name a tensor in a safetensors file.", given=name)
+        if tensor.dtype not in codes or tensor.layout != torch.strided or tensor.is_meta:
+            raise CheckpointError(
+                f"{name} ({tensor.dtype}, {tensor.layout}, {tensor.device}) cannot be kept in a safetensors "
+                "file.",
+                given=name,
+            )
+        length = tensor.numel() * tensor.element_size()
+        shape = list(tensor.shape)
+        header[name] = {"dtype": codes[tensor.dtype], "shape": shape, "data_offsets": [at, at + length]}
+        at += length
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+    text += b" " * (-len(text) % 8)
+    if len(text) > LARGEST_HEADER or len(state) > MOST_TENSORS:
+        raise CheckpointError(
+            f"{path}: a header of {len(text)} bytes for {len(state)} tensors is too large.", given=str(path)
+        )
+    with new_file(path, overwrite=overwrite) as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for name in order:
+            if state[name].numel():
+                flat = state[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+                file.write(flat.numpy().data)
+
+
+@contextmanager
+def new_file(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
+    """A file to write to, which gets its name when the ``with`` ends well, and vanishes otherwise.
+
+    Raises:
+        LoadingError: the name is taken, or the folder cannot be written to.
+    """
+    check_free(path, overwrite=overwrite)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        give_name(temporary, path, overwrite=overwrite)
+    except OSError as error:
+        raise LoadingError(
+            f"{path} cannot be written: {error.strerror or error}.", given=str(path)
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Refuse a name that is taken, unless it may be overwritten."""
+    if not overwrite and os.path.lexists(path):  # a broken link is taken, too
+        raise LoadingError(
+            f"{path} is there already.",
+            given=str(path),
+            hint="Choose another name, or say that it may go: overwrite.",
+        )
+
+
+def give_name(temporary: Path, path: Path, *, overwrite: bool) -> None:
+    """Give a complete file its name.
+
+    Raises:
+        LoadingError: somebody else took it meanwhile.
+    """
+    if overwrite:
+        temporary.replace(path)
+        return
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        check_free(path, overwrite=False)
+        raise
+    except (OSError, NotImplementedError):  # no hard links here
+        temporary.replace(path)
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a name is there twice")
+    return result
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _metadata(path: Path, metadata: object) -> dict[str, str]:
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise _damaged(path, "'__metadata__' is not a mapping of text")
+    return metadata
+
+
+def _places(path: Path, header: dict[str, Any], available: int) -> dict[str, Place]:
+    if len(header) > MOST_TENSORS:
+        raise _damaged(path, f"{len(header)} tensors; at most {MOST_TENSORS} are read")
+    places: dict[str, Place] = {}
+    for name, entry in header.items():
+        if not _NAME.fullmatch(name) or name.startswith("/") or ".." in name.split("/"):
+            raise _damaged(path, f"{name!r:.80} is not a tensor's name")
+        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+            raise _damaged(path, f"{name}: expected dtype, shape and data_offsets")
+        dtype, width = _DTYPES.get(str(entry["dtype"]), ("", 0))
+        shape, offsets = entry["shape"], entry["data_offsets"]
+        if not width:
+            raise _damaged(path, f"{name}: unknown dtype {entry['dtype']!r:.40}")
+        if not _counts(shape) or not _counts(offsets) or len(offsets) != 2:
+            raise _damaged(path, f"{name}: shape and data_offsets are lists of whole numbers")
+        if len(shape) > _MOST_AXES:
+            raise _damaged(path, f"{name}: {len(shape)} axes; at most {_MOST_AXES} are read")
+        begin, end = offsets
+        if begin > end or end > available:
+            raise _damaged(path, f"{name}: bytes {begin} to {end} of {available} are not there")
+        if math.prod(shape) * width != end - begin:
+            raise _damaged(path, f"{name}: {end - begin} bytes do not hold shape {tuple(shape)}")
+        places[name] = Place(dtype, tuple(shape), begin, end)
+    reached = 0
+    for name, place in sorted(places.items(), key=lambda item: (item[1].begin, item[1].end)):
+        if place.begin != reached:
+            raise _damaged(path, f"{name} overlaps its neighbour, or leaves a gap before it")
+        reached = place.end
+    if reached != available:
+        raise _damaged(path, f"{available - reached} bytes at its end belong to no tensor")
+    return places
+
+
+def _counts(value: object) -> bool:
+    return isinstance(value, list) and all(type(n) is int and 0 <= n < 2**48 for n in value)
+
+
+def _damaged(path: Path, problem: str) -> CheckpointError:
+    return CheckpointError(f"{path} is not a usable safetensors file: {problem}.", given=str(path))

@@ -1,0 +1,290 @@
+"""Writing a network into a safetensors file that alone suffices to load it back.
+
+The header holds, as text and JSON, what a bare state dict leaves out: the architecture's name, the complete
+config and its fingerprint, classes, preprocessing, signature, metrics, licence. See ``docs/weights.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from holotype.catalog.origin import KEY, as_json, data_of, fingerprint, origin_of, plain, unwrap
+from holotype.errors import LoadingError, MetadataError, MismatchError
+from holotype.frozen import freeze, thaw
+from holotype.tasks import Task
+from holotype.weights.adapt import CHANNELS, as_size, builder
+from holotype.weights.build import build_empty
+from holotype.weights.checkpoint import TEXTS, import_torch
+from holotype.weights.safetensors import write_safetensors
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from holotype.weights.pretrained import Registry
+
+_SHOWN = 8
+# What a network may change about itself after it was built, and tells by an attribute.
+_FOLLOWED = ("num_classes", "in_channels", "input_channels", "size")
+_OURS = frozenset({"architecture", "config", "config_fingerprint", "format", "holotype_version"})
+
+
+def save_pretrained(
+    net: nn.Module,
+    path: str | Path,
+    *,
+    name: str | None = None,
+    info: Mapping[str, Any] | None = None,
+    classes: Iterable[str] | Mapping[str, int] | None = None,
+    signature: Mapping[str, Any] | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+    rgb_stats: Mapping[str, Any] | None = None,
+    metrics: Iterable[Mapping[str, Any]] = (),
+    license: str | None = None,
+    architecture: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    registry: Registry | None = None,
+    **metadata: Any,
+) -> Path:
+    """Write a network, and all that is needed to load it back, into one safetensors file.
+
+    Args:
+        net: built by `create_model`, or loaded; on any device, compiled or wrapped or not.
+        path: the file.
+        name: what to call these weights.
+        info: what was loaded with the network: its classes, signature, preprocessing and statistics are
+            kept where they still fit and nothing else is given.
+        classes: the class names in the order of the outputs, or a mapping from name to index.
+        signature: shapes of inputs and outputs; made from the config where it tells them.
+        preprocessing: how pictures become input: mean, std, interpolation, crop.
+        rgb_stats: mean and std of each channel; those of `preprocessing` if None.
+        metrics: measured figures: ``[{"name": "accuracy", "value": 0.9, "dataset": …, "split": …}]``.
+        license: an SPDX name.
+        architecture: for a network that `create_model` did not build: what to build it with.
+        config: likewise, its parameters.
+        overwrite: replace a file of that name.
+        registry: where the architecture is registered; the default registry if None.
+        **metadata: anything else to keep: text, numbers, booleans, None, or lists and mappings of these.
+
+    Returns:
+        The path.
+
+    Raises:
+        LoadingError: nobody knows the network's architecture; or the file is there already.
+        MismatchError: the network is no longer what its architecture and config build.
+        MetadataError: what is to be kept is no plain data, or contradicts the network.
+    """
+    torch = import_torch()
+    if registry is None:
+        from holotype.catalog.registries import default_registry
+
+        registry = default_registry
+    path = Path(path)
+    inner: nn.Module = unwrap(net)
+    name_of, complete = _identity(inner, architecture, config, registry)
+    state, kept = tensors_of(inner)
+    complete = _checked(inner, state, name_of, complete, registry)
+    record = _record(inner, complete, info or {}, classes, signature, preprocessing, rgb_stats)
+    record.update({"name": name, "metrics": list(metrics), "license": license, **metadata})
+    record.setdefault("task", None)
+    if record["task"] is None:
+        record["task"] = registry.get_model_info(name_of).task
+    texts = header_texts(record)
+    texts.update(binding_texts(name_of, complete))
+    with torch.no_grad():
+        write_safetensors(path, state, texts, overwrite=overwrite)
+    if kept:
+        warnings.warn(
+            f"{path} holds tensors only; what {', '.join(kept[:_SHOWN])} keeps besides is not in it.",
+            stacklevel=2,
+        )
+    return path
+
+
+def binding_texts(architecture: str, config: Mapping[str, Any]) -> dict[str, str]:
+    """The part of a header that binds weights to an architecture and its config."""
+    import holotype
+
+    return {
+        "format": "pt",  # what others look for: the tensors are torch's
+        "holotype_version": holotype.__version__,
+        "architecture": architecture,
+        "config": as_json(config),
+        "config_fingerprint": fingerprint(config),
+    }
+
+
+def header_texts(record: Mapping[str, Any]) -> dict[str, str]:
+    """A record as a safetensors header keeps it: text as it is, structures as JSON, nothing that is empty.
+
+    Raises:
+        MetadataError: something is no plain data.
+    """
+    texts = {}
+    for key, value in record.items():
+        if value is None or (isinstance(value, (str, list, tuple, Mapping)) and not value):
+            continue
+        if key in TEXTS:
+            if not isinstance(value, str):
+                raise MetadataError(f"{key} is text, got {value!r:.80}.", given=value)
+            texts[key] = value
+            continue
+        try:
+            texts[key] = json.dumps(thaw(freeze(value, key)), ensure_ascii=True, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            if isinstance(error, MetadataError):
+                raise
+            raise MetadataError(f"{key} cannot be kept as JSON: {error}.", given=key) from error
+    return texts
+
+
+def tensors_of(net: nn.Module) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """The tensors of a network, a shared parameter once; and the names of what is no tensor."""
+    import torch
+
+    first: dict[int, str] = {}
+    twice: set[str] = set()
+    for name, parameter in net.named_parameters(remove_duplicate=False):
+        if first.setdefault(id(parameter), name) != name:
+            twice.add(name)
+    state: Mapping[str, Any] = net.state_dict()
+    kept = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
+    tensors = {name: v for name, v in state.items() if isinstance(v, torch.Tensor) and name not in twice}
+    return tensors, kept
+
+
+def _identity(
+    net: nn.Module, architecture: str | None, config: Mapping[str, Any] | None, registry: Registry
+) -> tuple[str, dict[str, Any]]:
+    origin = origin_of(net)
+    if architecture is None:
+        if origin is None:
+            raise LoadingError(
+                f"nobody recorded which architecture this {type(net).__name__} is.",
+                given=type(net).__name__,
+                hint="Build it with create_model(name, …), or name it: save_pretrained(net, path, "
+                "architecture=…, config=…).",
+            )
+        return str(origin["architecture"]), {**origin["config"], **plain(config or {})}
+    found = registry.get_model_info(architecture).qualified_name
+    if origin is not None and origin["architecture"] != found:
+        raise MismatchError(
+            f"this network was built as {origin['architecture']!r}, not as {found!r}.", given=architecture
+        )
+    given = {**(origin or {}).get("config", {}), **plain(config or {})}
+    made = build_empty(lambda: builder(registry.create_model, found)(given))
+    complete = (origin_of(made) or {}).get("config") or {}
+    return found, {**plain(given), **complete}
+
+
+def _checked(
+    net: nn.Module, state: Mapping[str, torch.Tensor], name: str, config: dict[str, Any], registry: Registry
+) -> dict[str, Any]:
+    """The config that builds a network with exactly these tensors."""
+    config = dict(config)
+    for key in _FOLLOWED:
+        now = getattr(net, key, None)
+        if key not in config or now is None:
+            continue
+        now, before = plain(now), config[key]
+        if type(now) is bool or not isinstance(now, (int, list)) or now == before:
+            continue
+        if key == "size":
+            if as_size(now) is None or as_size(now) == as_size(before):
+                continue
+            both = as_size(now) or (0, 0)
+            now = both[0] if isinstance(before, int) and both[0] == both[1] else list(both)
+        config[key] = now
+    build = builder(registry.create_model, name)
+    rebuilt = build_empty(lambda: build(config))
+    expected = {key: tuple(tensor.shape) for key, tensor in tensors_of(rebuilt)[0].items()}
+    found = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    wrong = [
+        f"{key}: {found.get(key, 'not there')} here, {expected.get(key, 'not there')} by its config"
+        for key in {**found, **expected}
+        if found.get(key) != expected.get(key)
+    ]
+    if wrong:
+        raise MismatchError(
+            f"this network is no longer what {name!r} and its config build:\n"
+            + "\n".join(f"  {line}" for line in wrong[:_SHOWN])
+            + (f"\n  … and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""),
+            given=tuple(wrong),
+            hint="Give what was changed: save_pretrained(net, path, config={…}); or register what "
+            "it has become.",
+        )
+    lost = {key for key in config if key not in data_of(config)}
+    if lost:
+        made = (getattr(rebuilt, "__dict__", {}).get(KEY) or {}).get("config", {})
+        changed = sorted(key for key in lost if made.get(key) != config[key])
+        if changed:
+            raise LoadingError(
+                f"{', '.join(changed)}: no plain data, so a file cannot keep it.",
+                given=tuple(changed),
+                hint="Register the architecture with that parameter fixed (register_model_config).",
+            )
+    return config
+
+
+def _record(
+    net: nn.Module,
+    config: Mapping[str, Any],
+    info: Mapping[str, Any],
+    classes: Iterable[str] | Mapping[str, int] | None,
+    signature: Mapping[str, Any] | None,
+    preprocessing: Mapping[str, Any] | None,
+    rgb_stats: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    total = config.get("num_classes")
+    total = total if type(total) is int else None
+    class_to_idx = _class_to_idx(classes, total)
+    if class_to_idx is None:
+        known = info.get("class_to_idx") or {}
+        class_to_idx = dict(known) if total in (None, len(known)) else {}
+    channels = next((config[key] for key in CHANNELS if type(config.get(key)) is int), None)
+    size = as_size(config.get("size")) or as_size(list(info.get("resolution") or ()))
+    task = info.get("task") or getattr(net, "task", None)
+    made: dict[str, Any] = thaw(signature or {})
+    if not made and size is not None:
+        made = {"inputs": [{"data_shape": [0, channels or 3, *size]}]}
+        if total is not None and task != Task.OBJECT_DETECTION:
+            made["outputs"] = [{"data_shape": [0, total]}]
+    if not made:
+        made = thaw(info.get("signature") or {})
+    told = thaw(preprocessing if preprocessing is not None else info.get("preprocessing") or {})
+    if rgb_stats is None:
+        same = {key: told[key] for key in ("mean", "std") if key in told}
+        rgb_stats = same if len(same) == 2 else info.get("rgb_stats") or {}
+    return {
+        "class_to_idx": class_to_idx,
+        "signature": made,
+        "preprocessing": told,
+        "rgb_stats": thaw(rgb_stats),
+        "task": task,
+    }
+
+
+def _class_to_idx(
+    classes: Iterable[str] | Mapping[str, int] | None, total: int | None
+) -> dict[str, int] | None:
+    if classes is None:
+        return None
+    if isinstance(classes, Mapping):
+        found = dict(classes)
+    else:
+        names = list(classes)
+        found = {name: index for index, name in enumerate(names)}
+        if len(found) != len(names):
+            raise MetadataError("classes name some twice.", given=tuple(names))
+    if sorted(found.values()) != list(range(len(found))) or not all(isinstance(name, str) for name in found):
+        raise MetadataError("classes map each name to an index of its own, from 0 on.", given=found)
+    if total is not None and len(found) != total:
+        raise MetadataError(
+            f"the network tells {total} classes apart, and {len(found)} are named.", given=found
+        )
+    return found
