@@ -13,8 +13,8 @@ import textwrap
 
 import numpy as np
 import pytest
-from holotype.data import embedding_writer
 
+from holotype.proteins.data import embedding_writer
 from holotype.proteins.data.embeddings import EmbeddingWriter, open_embeddings
 
 RECORD = {"encoder": "tiny", "pooling": "none", "dtype": "float16", "dim": 16}
@@ -26,7 +26,7 @@ DRIVER = textwrap.dedent(
     """
     import json, os, signal, sys, time
     import numpy as np
-    from holotype.data import embedding_log, embedding_writer
+    from holotype.proteins.data import embedding_log, embedding_writer
     from holotype.proteins.data.embedding_writer import EmbeddingWriter
 
     record, sequences = json.loads(sys.stdin.readline())

@@ -1,7 +1,8 @@
 """A project that uses another zoo's functions as its own: its models are seen through that zoo, and go first."""
 
 import pytest
-from holotype.zoos import proteins
+
+from holotype import proteins
 
 REGISTRY = """
 from holotype.proteins import (

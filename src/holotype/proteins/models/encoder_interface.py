@@ -67,7 +67,7 @@ class ProteinEncoder(nn.Module):
             raise DataError(
                 f"{wrong!r} at place {at + 1} of a sequence is no amino acid: letters A to Z are.",
                 given=wrong,
-                hint="holotype.data.read_proteins cleans what is found in FASTA files.",
+                hint="holotype.proteins.data.fasta.read_proteins cleans what is found in FASTA files.",
             )
         codes = torch.frombuffer(bytearray(sequence, "ascii"), dtype=torch.uint8).long() - ord("A")
         return self._table()[codes]

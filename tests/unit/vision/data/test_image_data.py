@@ -13,7 +13,6 @@ pytest.importorskip("PIL")
 pytest.importorskip("numpy")
 
 import numpy as np  # after the checks that they are there
-from holotype.data import image_dataset
 from PIL import Image
 
 from holotype.errors import (
@@ -24,6 +23,7 @@ from holotype.errors import (
     UnknownDatasetError,
 )
 from holotype.proteins.data.datasets import dataset_problems, get_dataset_info, load_dataset
+from holotype.vision.data import dataset as image_dataset
 from holotype.vision.data.images import image_data_problems, load_image_dataset
 from holotype.vision.data.splits import divide
 from image_files import class_folder, encoded, picture, shard, write

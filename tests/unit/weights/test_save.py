@@ -10,12 +10,12 @@ import textwrap
 
 import pytest
 import torch
-from loading_nets import ToyViT, images, make_registry
 from torch import nn
 
 from holotype import load_checkpoint, save_pretrained
 from holotype.catalog.origin import fingerprint, origin_of
 from holotype.errors import LoadingError, MetadataError, MismatchError
+from loading_nets import ToyViT, images, make_registry
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ MODELS = {
 ALONE = ["v1", "v2", "multihead_attention"]
 HEADED = ["v2", "multihead_attention", "cross_attention"]
 SYMMETRIES = ["none", "average", "sum"]
-LAYOUT = json.loads(Path(__file__).with_name("data").joinpath("protein_layouts.json").read_text())
+LAYOUT = json.loads(Path(__file__).parents[2].joinpath("data").joinpath("protein_layouts.json").read_text())
 
 every_model = pytest.mark.parametrize("name", MODELS)
 every_symmetry = pytest.mark.parametrize("symmetry", SYMMETRIES)

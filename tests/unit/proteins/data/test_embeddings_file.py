@@ -9,9 +9,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from holotype.data import embedding_writer
 
 from holotype.errors import DataError, StoreError
+from holotype.proteins.data import embedding_writer
 from holotype.proteins.data.embeddings import (
     EmbeddingWriter,
     check_same_features,

@@ -609,7 +609,7 @@ def test_a_detectors_file_promises_no_classifiers_outputs(tmp_path: Path) -> Non
 
 
 def test_the_recipe_for_digits_can_begin_with_what_the_masked_autoencoder_learned() -> None:
-    recipes = Path(__file__).parents[2] / "recipes" / "vision"
+    recipes = Path(__file__).parents[4] / "recipes" / "vision"
     mae, vit = (load_recipe(recipes / f"digits_{name}.yaml", check_data=False) for name in ("mae", "vit"))
     assert mae.model.params["encoder"] == vit.model.name
     assert {"size": mae.model.params["size"], **mae.model.params["encoder_params"]} == vit.model.params

@@ -7,7 +7,6 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from loading_nets import images, make_registry
 
 from holotype import load_checkpoint, save_pretrained
 from holotype.cli import main
@@ -17,6 +16,7 @@ from holotype.weights.convert import convert
 from holotype.weights.export import export
 from holotype.weights.program import load_program
 from holotype.weights.weight_file import describe_file
+from loading_nets import images, make_registry
 
 
 @pytest.fixture

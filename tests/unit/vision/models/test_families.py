@@ -4,9 +4,8 @@ import math
 
 import pytest
 import torch
-from holotype.zoos import vision
 
-from holotype import load_checkpoint
+from holotype import load_checkpoint, vision
 from holotype.errors import MismatchError, ParameterError, ShapeError
 from holotype.vision import registry
 from holotype.vision.models.convnext import GlobalResponseNorm

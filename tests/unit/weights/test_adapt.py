@@ -4,13 +4,13 @@ import hashlib
 
 import pytest
 import torch
-from loading_nets import images, make_registry
 from torch import nn
 
 from holotype import load_checkpoint, save_pretrained
 from holotype.errors import LoadingError, MismatchError
 from holotype.weights.adapt import other_channels, other_statistics
 from holotype.weights.pretrained import load_pretrained_model
+from loading_nets import images, make_registry
 
 
 @pytest.fixture(autouse=True)

@@ -6,12 +6,12 @@ import struct
 
 import pytest
 import torch
-from loading_nets import ToyViT, images, make_registry
 
 from holotype import load_checkpoint, save_pretrained
 from holotype.catalog.origin import canonical, complete_config, fingerprint, origin_of, shown
 from holotype.errors import LoadingError, MetadataError, MismatchError, VerificationError
 from holotype.weights.pretrained import load_pretrained_model
+from loading_nets import ToyViT, images, make_registry
 
 DIFFERENT = {
     "activation": "relu",

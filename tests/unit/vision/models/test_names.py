@@ -16,10 +16,10 @@ from holotype.names import natural_key
 from holotype.records import PretrainedMetadata
 from holotype.vision import registry
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 FACTS = ROOT.parent / "shared" / "facts"
 # Learnable parameters with 1000 classes, counted on the networks that Birder 0.8.4 builds for these names.
-COUNTED = json.loads((Path(__file__).parent / "data" / "vision_parameters.json").read_text("utf-8"))
+COUNTED = json.loads((Path(__file__).parents[2] / "data" / "vision_parameters.json").read_text("utf-8"))
 ROWS = tomllib.loads((files("holotype.vision.models") / "pretrained.toml").read_text("utf-8"))
 BIRDER = {name: row for name, row in ROWS.items() if row.get("url", "").startswith("hf://birder-project/")}
 

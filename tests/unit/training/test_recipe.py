@@ -16,7 +16,7 @@ from holotype.errors import ConfigError
 from holotype.training.recipe import FREE, ImageRecipe, Recipe, flat, input_dim_of, load_recipe
 
 SMALL: dict[str, Any] = {"model": "v1", "data": "bernett", "encoder": "unirep_64"}
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
+RECIPES = sorted((Path(__file__).parents[3] / "recipes").rglob("*.yaml"))
 
 
 def problems(*overrides: str, **parts: Any) -> list[str]:
