@@ -18,7 +18,7 @@ class FactsHook(BuildHookInterface):
         source = Path(self.root, "src")
         sys.path.insert(0, str(source))
         from holotype.catalog.prebuilt import NAME, build
-        from holotype.catalog.zoo_finder import FIRST_PARTY
+        from holotype.catalog.zoos import FIRST_PARTY
 
         self.folder = tempfile.TemporaryDirectory()
         for zoo in FIRST_PARTY:

@@ -44,10 +44,10 @@ _OF_REGISTRY = frozenset(
     }
 )
 _ELSEWHERE = {
-    "registry": ("holotype.catalog.registries", "default_registry"),
-    "model_registry": ("holotype.catalog.registries", "default_registry"),
-    "Registry": ("holotype.catalog.registries", "Registry"),
-    "Zoo": ("holotype.catalog.registries", "Zoo"),
+    "registry": ("holotype.catalog.registry", "default_registry"),
+    "model_registry": ("holotype.catalog.registry", "default_registry"),
+    "Registry": ("holotype.catalog.registry", "Registry"),
+    "Zoo": ("holotype.catalog.registry", "Zoo"),
     "Task": ("holotype.tasks", "Task"),
     "HolotypeError": ("holotype.errors", "HolotypeError"),
     "ModelInfo": ("holotype.records", "ModelInfo"),
@@ -98,9 +98,9 @@ __all__ = [
 if TYPE_CHECKING:
     from typing import Any
 
-    from holotype.catalog.registries import Registry, Zoo
-    from holotype.catalog.registries import default_registry as model_registry
-    from holotype.catalog.registries import default_registry as registry
+    from holotype.catalog.registry import Registry, Zoo
+    from holotype.catalog.registry import default_registry as model_registry
+    from holotype.catalog.registry import default_registry as registry
     from holotype.errors import HolotypeError
     from holotype.records import ModelInfo, PretrainedMetadata
     from holotype.tasks import Task
@@ -135,7 +135,7 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name in _OF_REGISTRY:
-        from holotype.catalog.registries import default_registry
+        from holotype.catalog.registry import default_registry
 
         value = getattr(default_registry, name)
     elif name in _ELSEWHERE:

@@ -4,12 +4,12 @@ import socket
 import time
 
 import pytest
-from hostile import DATA, SHA, Server, redirect, send
 
 from holotype.errors import FetchError, SourceError
 from holotype.store import addresses, http
 from holotype.store.addresses import kind
 from holotype.store.fetch import fetch
+from hostile import DATA, SHA, Server, redirect, send
 
 NOWHERE = "0.0.0.0"  # noqa: S104  # nothing listens there
 

@@ -17,12 +17,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from hostile import Server, send
 
 from holotype.errors import FetchError, StoreError, VerificationError
 from holotype.store.blobs import Blobs, Expected
 from holotype.store.fetch import fetch, find_cached
 from holotype.store.incoming import Incoming
+from hostile import Server, send
 
 SIZE = 8 * 2**20
 DATA = random.Random(0).randbytes(SIZE)  # noqa: S311  # not a secret

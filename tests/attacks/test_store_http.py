@@ -11,11 +11,11 @@ import time
 from email.utils import formatdate
 
 import pytest
-from hostile import DATA, SHA, Server, redirect, send
 
 from holotype.errors import FetchError, OfflineError, VerificationError
 from holotype.store import http
 from holotype.store.fetch import fetch
+from hostile import DATA, SHA, Server, redirect, send
 
 # A key and a certificate for localhost that protect nothing, valid until 2119.
 KEY = """

@@ -16,6 +16,7 @@ import textwrap
 import time
 
 import pytest
+
 from hostile import Server, send
 
 DATA = random.Random(5).randbytes(2**18)  # noqa: S311  # not a secret

@@ -11,13 +11,13 @@ import sys
 import time
 
 import pytest
-from hostile import Server, hang_up, redirect, send, serve
 
 from holotype.errors import FetchError, VerificationError
 from holotype.store import http, incoming
 from holotype.store.blobs import Blobs, Expected
 from holotype.store.fetch import fetch, find_cached
 from holotype.store.incoming import Incoming
+from hostile import Server, hang_up, redirect, send, serve
 
 DATA = random.Random(3).randbytes(3 * 2**20)  # noqa: S311  # not a secret
 SHA = hashlib.sha256(DATA).hexdigest()

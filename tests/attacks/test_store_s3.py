@@ -4,13 +4,13 @@ import sys
 import time
 
 import pytest
-from hostile import DATA, SHA, Server, hang_up, send, serve
 
 from holotype.errors import FetchError, MissingExtraError, SourceError, VerificationError
 from holotype.store import http
 from holotype.store.blobs import Blobs
 from holotype.store.fetch import fetch
 from holotype.store.sources import S3Source, parse_source
+from hostile import DATA, SHA, Server, hang_up, send, serve
 
 ADDRESS = "s3://models/nets/weights.pt"
 DATED = [("Last-Modified", "Wed, 01 Jan 2025 00:00:00 GMT")]

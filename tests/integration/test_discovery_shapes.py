@@ -100,7 +100,7 @@ SHAPES = {
         {"v1": {}},
     ),
     "import of the module by its full name": (
-        {"v1.py": 'import holotype.catalog.registries\n@holotype.register_model("v1")\nclass One: pass\n'},
+        {"v1.py": 'import holotype.catalog.registry\n@holotype.register_model("v1")\nclass One: pass\n'},
         {"v1": {}},
     ),
     "a zoo's own registry module": (

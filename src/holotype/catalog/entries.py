@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from holotype.catalog.grammar import Grammar
     from holotype.catalog.snapshot import Snapshot
-    from holotype.catalog.zoo_finder import NotFound, ZooSpec
+    from holotype.catalog.zoos import NotFound, ZooSpec
     from holotype.records import ModelInfo, Parameter, PretrainedMetadata
 
 

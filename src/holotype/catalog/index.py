@@ -12,7 +12,7 @@ import os
 
 from holotype.catalog.snapshot import CREATE, SCHEMA, Overtaken, Snapshot, key_of, load
 from holotype.catalog.zoo_files import File, outside_file, stamp_of, walk
-from holotype.catalog.zoo_finder import ZooSpec
+from holotype.catalog.zoos import ZooSpec
 from holotype.home import cache_home
 
 TYPE_CHECKING = False  # as `typing` has it, without importing it: every command pays for this module

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 
 from holotype.catalog.scan import NotLiteral, decode, encode_value
-from holotype.catalog.zoo_finder import FIRST_PARTY, is_other_module
+from holotype.catalog.zoos import FIRST_PARTY, is_other_module
 from holotype.errors import HolotypeError, MetadataError
 from holotype.names import check_name, is_name, nearest
 

@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from holotype.catalog.link import REGISTERING
-from holotype.catalog.zoo_finder import PROBING, ZooSpec, import_path
+from holotype.catalog.zoos import PROBING, ZooSpec, import_path
 
 _CHILD = (
     "import json, sys\n"
@@ -70,7 +70,7 @@ def child(task: dict[str, Any]) -> None:
     try:
         import importlib
 
-        from holotype.catalog.registries import default_registry
+        from holotype.catalog.registry import default_registry
 
         importlib.import_module(task["module"])
         entries = default_registry.registered_by(task["module"])

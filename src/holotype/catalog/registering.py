@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from holotype.catalog.entries import Entry, file_stamp
-from holotype.catalog.zoo_finder import SESSION, is_probing
+from holotype.catalog.zoos import SESSION, is_probing
 from holotype.errors import DuplicateNameError, InvalidNameError, RegistryError, UnknownModelError
 from holotype.names import check_name, split_qualified
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from holotype.catalog.entries import Catalog
-    from holotype.catalog.registries import Registry
+    from holotype.catalog.registry import Registry
 
     Target = TypeVar("Target", bound=Callable[..., Any])
 

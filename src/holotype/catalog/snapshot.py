@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from holotype.catalog.zoo_finder import ZooSpec
+from holotype.catalog.zoos import ZooSpec
 
 TYPE_CHECKING = False  # as `typing` has it, without importing it: every command pays for this module
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import os
 
 from holotype.catalog.entries import Catalog, Entry
 from holotype.catalog.registering import Registering
-from holotype.catalog.zoo_finder import FIRST_PARTY
+from holotype.catalog.zoos import FIRST_PARTY
 from holotype.errors import (
     AmbiguousNameError,
     BrokenModelError,
@@ -281,9 +281,10 @@ class Surface(Registering):
             parameters, is_open = from_facts(to_facts(target))
             if parameters is not None:
                 check(full, parameters, of=name, open_parameters=is_open)
-        from holotype.catalog.origin import stamp
+        from holotype.catalog.network_record import attach_record
 
-        network: nn.Module = stamp(target(**full), f"{entry.zoo}/{entry.name}", full, parameters, target)
+        network: nn.Module = target(**full)
+        attach_record(network, f"{entry.zoo}/{entry.name}", full, parameters, target)
         return network
 
     def create_from_config(self, config: Mapping[str, Any] | str | os.PathLike[str]) -> nn.Module:

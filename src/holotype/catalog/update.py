@@ -18,7 +18,7 @@ from holotype.catalog.zoo_files import (
     read_source,
     stamp_of,
 )
-from holotype.catalog.zoo_finder import ZooSpec
+from holotype.catalog.zoos import ZooSpec
 from holotype.names import natural_key
 
 TYPE_CHECKING = False  # as `typing` has it, without importing it: every command pays for this module

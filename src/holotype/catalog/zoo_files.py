@@ -7,7 +7,7 @@ import sys
 import time
 from stat import S_IFREG
 
-from holotype.catalog.zoo_finder import ZooSpec, import_path, locate
+from holotype.catalog.zoos import ZooSpec, import_path, locate
 
 TYPE_CHECKING = False  # as `typing` has it, without importing it: every command pays for this module
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from holotype.catalog.registries import default_registry as registry
+from holotype.catalog.registry import default_registry as registry
 from holotype.cli.show import GREEN, RED, clean, coloured, plain, print_json
 from holotype.mappings import read_mapping
 

@@ -65,7 +65,7 @@ def complete(words: list[str]) -> int:
 
 
 def _options(verb: str, previous: str) -> list[str]:
-    from holotype.catalog.registries import default_registry as registry
+    from holotype.catalog.registry import default_registry as registry
 
     registry.look_no_further()  # pressing a key must not run what lies in this folder
     if previous in ("-t", "--task"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from holotype.catalog.registries import default_registry as registry
+from holotype.catalog.registry import default_registry as registry
 from holotype.cli.show import fields, number, print_json
 from holotype.errors import ConfigError, RegistryError
 

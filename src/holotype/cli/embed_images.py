@@ -31,7 +31,7 @@ def is_meant(first: str) -> bool:
 
     A model is a run's folder, a weight file, or a name in a registry.
     """
-    from holotype.catalog.registries import default_registry as registry
+    from holotype.catalog.registry import default_registry as registry
 
     path = Path(first)
     if path.is_dir() or path.suffix.lower() in _ENDINGS:

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Load, export, and tell how far the outputs differ."""
-    from holotype.catalog.registries import default_registry as registry
+    from holotype.catalog.registry import default_registry as registry
     from holotype.weights.export import export
     from holotype.weights.own_file import load_checkpoint
     from holotype.weights.pretrained import load_pretrained_model

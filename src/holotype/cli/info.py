@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from holotype.catalog.registries import default_registry as registry
+from holotype.catalog.registry import default_registry as registry
 from holotype.cli import measure
 from holotype.cli.show import BOLD, DIM, RED, clean, coloured, fields, number, plain, print_json, prose, table
 from holotype.cli.zoos import zoo_as_dict, zoo_as_text

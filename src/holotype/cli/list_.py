@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from holotype.catalog.registries import default_registry as registry
+from holotype.catalog.registry import default_registry as registry
 from holotype.cli.show import DIM, YELLOW, clean, coloured, plain, print_json, table
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from holotype.catalog.registries import default_registry as registry
+from holotype.catalog.registry import default_registry as registry
 from holotype.cli.show import print_json, table
 
 

@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import Any
 
-from holotype.catalog.registries import default_registry as registry
+from holotype.catalog.registry import default_registry as registry
 from holotype.cli.show import BOLD, coloured, fields, print_json, table
 from holotype.records import ZooInfo
 

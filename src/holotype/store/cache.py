@@ -180,7 +180,7 @@ def prune(
 
 def _entries(names: str | Iterable[str] | None, registry: Any) -> list[PretrainedMetadata]:
     if registry is None:
-        from holotype.catalog.registries import default_registry
+        from holotype.catalog.registry import default_registry
 
         registry = default_registry
     if names is None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from holotype.testing.subjects import ConformanceError, Subject, described, subjects
 
 if TYPE_CHECKING:
-    from holotype.catalog.registries import Zoo
+    from holotype.catalog.registry import Zoo
 
 _SHOWN = 6
 

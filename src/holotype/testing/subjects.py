@@ -10,7 +10,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
-from holotype.catalog.registries import Zoo, default_registry
+from holotype.catalog.registry import Zoo, default_registry
 from holotype.errors import HolotypeError, RegistryError, UnknownZooError
 from holotype.names import nearest
 from holotype.records import ModelInfo

@@ -16,7 +16,7 @@ from holotype.testing.snapshots import command_for, compare, stale
 from holotype.testing.subjects import ConformanceError, Subject, subjects
 
 if TYPE_CHECKING:
-    from holotype.catalog.registries import Zoo
+    from holotype.catalog.registry import Zoo
     from holotype.testing.subjects import ExampleInputs
 
 

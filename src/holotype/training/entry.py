@@ -6,14 +6,14 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holotype.catalog.zoo_finder import SESSION
+from holotype.catalog.zoos import SESSION
 from holotype.errors import DataError
 from holotype.files import sha256_of
 from holotype.frozen import thaw
 from holotype.training.folder import ENCODER, RESULT, WEIGHTS
 
 if TYPE_CHECKING:
-    from holotype.catalog.registries import Registry
+    from holotype.catalog.registry import Registry
     from holotype.records import PretrainedMetadata
 
 
@@ -101,7 +101,7 @@ def register_run(
         InvalidNameError, DuplicateNameError: of the name.
     """
     if registry is None:
-        from holotype.catalog.registries import default_registry
+        from holotype.catalog.registry import default_registry
 
         registry = default_registry
     session = registry.zoo(SESSION)

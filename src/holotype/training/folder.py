@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from holotype import files
-from holotype.catalog.origin import canonical
+from holotype.catalog.values import canonical
 from holotype.errors import ConfigError, StoreError
 from holotype.store.locks import try_lock
 from holotype.training.recipe import load_recipe

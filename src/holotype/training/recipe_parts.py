@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
-from holotype.catalog.origin import canonical
 from holotype.catalog.parameters import from_facts, problems_with, shown, to_facts
+from holotype.catalog.values import canonical
 from holotype.errors import HolotypeError
 from holotype.names import nearest
 from holotype.tasks import Task
@@ -281,7 +281,7 @@ def model_info(model: Any) -> tuple[ModelInfo | None, list[str]]:
     """What is known of the architecture that a recipe's `model` names, if it can be used; or problems."""
     if not isinstance(model, dict) or not isinstance(model.get("name"), str):
         return None, []
-    from holotype.catalog.registries import default_registry as registry
+    from holotype.catalog.registry import default_registry as registry
 
     try:
         info = registry.get_model_info(model["name"])

@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
-from holotype.catalog.origin import canonical
+from holotype.catalog.values import canonical
 from holotype.errors import HolotypeError, TrainingError
 from holotype.training.folder import RECIPE, RESULT, WEIGHTS, RunResult, claim, folder_of, hold, write_yaml
 from holotype.training.job import Amount, Job, Tell

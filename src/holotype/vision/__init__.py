@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from holotype.catalog.registries import default_registry
+from holotype.catalog.registry import default_registry
 from holotype.tasks import Task
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from holotype.catalog.origin import KEY, data_of, origin_of, plain
+from holotype.catalog.network_record import KEY, record_of
+from holotype.catalog.values import as_data, from_data
 from holotype.errors import LoadingError
 from holotype.names import nearest
 from holotype.weights.build import LoadReport, build_empty, fill
@@ -163,7 +164,7 @@ def plan(
         HolotypeError: what building it raises.
     """
     own = build_empty(lambda: build(config))
-    complete = {**plain(config), **((origin_of(own) or {}).get("config") or {})}
+    complete = {**as_data(config), **((record_of(own) or {}).get("config") or {})}
     overrides: dict[str, Any] = {}
     made = Plan(name, own, complete, wishes, fresh=lambda: build({**config, **overrides}))
 
@@ -196,7 +197,7 @@ def plan(
             if not depends:
                 made.net = other
                 overrides[size_key] = value
-            made.changed[size_key] = plain(value)
+            made.changed[size_key] = as_data(value)
         if depends is None or depends:
             if not callable(getattr(made.net, "adjust_size", None)):
                 what = f"{', '.join(depends[:3])} depend on it" if depends else "it has no parameter size"
@@ -275,9 +276,9 @@ def carry_out(
     net.to(device=wishes.device, dtype=wishes.dtype)
     if wishes.inference:
         net.eval().requires_grad_(False)
-    found = origin_of(net)
+    found = record_of(net)
     if found is not None:
-        config = {**found["config"], **{key: plain(value) for key, value in made.changed.items()}}
+        config = {**found["config"], **{key: as_data(value) for key, value in made.changed.items()}}
         vars(net)[KEY] = {**found, "config": config}
     return net, report
 
@@ -374,7 +375,7 @@ def check_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
 
 def builder(create: Callable[..., nn.Module], architecture: str) -> Callable[[Mapping[str, Any]], nn.Module]:
     """`create_model` of one architecture, as `plan` calls it."""
-    return lambda config: create(architecture, **data_of(config))
+    return lambda config: create(architecture, **from_data(config))
 
 
 def _shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
-from holotype.catalog.origin import differences, fingerprint
+from holotype.catalog.values import differences, fingerprint
 from holotype.errors import MismatchError, RegistryError
 
 SESSION = "session"

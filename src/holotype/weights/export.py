@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holotype.catalog.origin import origin_of, unwrap
+from holotype.catalog.network_record import record_of, unwrap
 from holotype.errors import LoadingError, MissingExtraError, UnknownFormatError
 from holotype.names import nearest
 from holotype.records import _Record
@@ -100,7 +100,7 @@ def export(
     try:
         inner.eval()
         inputs = [make(batch) for batch in _BATCHES]
-        origin = origin_of(inner)
+        origin = record_of(inner)
         texts = {} if origin is None else binding_texts(str(origin["architecture"]), origin["config"])
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporters' own, about their future

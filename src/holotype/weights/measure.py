@@ -355,7 +355,7 @@ def _device_name(device: str | torch.device) -> str:
 
 
 def _built(name: str | Path) -> nn.Module:
-    from holotype.catalog.registries import default_registry as registry
+    from holotype.catalog.registry import default_registry as registry
 
     text = str(name)
     file = Path(name)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holotype.catalog.origin import data_of
+from holotype.catalog.values import from_data
 from holotype.errors import HolotypeError, LoadingError, MismatchError
 from holotype.weights.adapt import Plan, Wishes, as_size, builder, carry_out, plan
 from holotype.weights.bare import in_our_words, params_of
@@ -84,7 +84,7 @@ def load_checkpoint(
         >>> net, info = load_checkpoint("finetuned.safetensors", inference=True)  # doctest: +SKIP
     """
     if registry is None:
-        from holotype.catalog.registries import default_registry
+        from holotype.catalog.registry import default_registry
 
         registry = default_registry
     if key_map:
@@ -147,7 +147,7 @@ def _params(
     record = checkpoint.record
     theirs = record.get("config")
     if bound and resolve(str(record.get("architecture")), registry) == chosen:
-        return {**data_of(theirs if isinstance(theirs, Mapping) else {}), **config}
+        return {**from_data(theirs if isinstance(theirs, Mapping) else {}), **config}
     if bound:
         return dict(config)
     parameters = registry.get_model_info(chosen).parameters

@@ -101,7 +101,7 @@ def load_pretrained_model(
         VerificationError, OfflineError, FetchError, StoreError: see `holotype.store.fetch.fetch`.
     """
     if registry is None:
-        from holotype.catalog.registries import default_registry
+        from holotype.catalog.registry import default_registry
 
         registry = default_registry
     entry = registry.get_pretrained_metadata(name)

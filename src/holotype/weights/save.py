@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holotype.catalog.origin import KEY, as_json, data_of, fingerprint, origin_of, plain, unwrap
+from holotype.catalog.network_record import KEY, record_of, unwrap
+from holotype.catalog.values import as_data, as_json, fingerprint, from_data
 from holotype.errors import LoadingError, MetadataError, MismatchError
 from holotype.frozen import freeze, thaw
 from holotype.tasks import Task
@@ -81,7 +82,7 @@ def save_pretrained(
     """
     torch = import_torch()
     if registry is None:
-        from holotype.catalog.registries import default_registry
+        from holotype.catalog.registry import default_registry
 
         registry = default_registry
     path = Path(path)
@@ -161,7 +162,7 @@ def tensors_of(net: nn.Module) -> tuple[dict[str, torch.Tensor], list[str]]:
 def _identity(
     net: nn.Module, architecture: str | None, config: Mapping[str, Any] | None, registry: Registry
 ) -> tuple[str, dict[str, Any]]:
-    origin = origin_of(net)
+    origin = record_of(net)
     if architecture is None:
         if origin is None:
             raise LoadingError(
@@ -170,16 +171,16 @@ def _identity(
                 hint="Build it with create_model(name, …), or name it: save_pretrained(net, path, "
                 "architecture=…, config=…).",
             )
-        return str(origin["architecture"]), {**origin["config"], **plain(config or {})}
+        return str(origin["architecture"]), {**origin["config"], **as_data(config or {})}
     found = registry.get_model_info(architecture).qualified_name
     if origin is not None and origin["architecture"] != found:
         raise MismatchError(
             f"this network was built as {origin['architecture']!r}, not as {found!r}.", given=architecture
         )
-    given = {**(origin or {}).get("config", {}), **plain(config or {})}
+    given = {**(origin or {}).get("config", {}), **as_data(config or {})}
     made = build_empty(lambda: builder(registry.create_model, found)(given))
-    complete = (origin_of(made) or {}).get("config") or {}
-    return found, {**plain(given), **complete}
+    complete = (record_of(made) or {}).get("config") or {}
+    return found, {**as_data(given), **complete}
 
 
 def _checked(
@@ -191,7 +192,7 @@ def _checked(
         now = getattr(net, key, None)
         if key not in config or now is None:
             continue
-        now, before = plain(now), config[key]
+        now, before = as_data(now), config[key]
         if type(now) is bool or not isinstance(now, (int, list)) or now == before:
             continue
         if key == "size":
@@ -218,7 +219,7 @@ def _checked(
             hint="Give what was changed: save_pretrained(net, path, config={…}); or register what "
             "it has become.",
         )
-    lost = {key for key in config if key not in data_of(config)}
+    lost = {key for key in config if key not in from_data(config)}
     if lost:
         made = (getattr(rebuilt, "__dict__", {}).get(KEY) or {}).get("config", {})
         changed = sorted(key for key in lost if made.get(key) != config[key])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from holotype.catalog.registries import Registry
+from holotype.catalog.registry import Registry
 from holotype.cli import main
 from holotype.errors import MetadataError, UnknownPretrainedError, VerificationError
 from holotype.records import WeightsFile
@@ -41,7 +41,7 @@ def registry(monkeypatch):
     made.register_weights(
         "absent", {"network": "net", "url": url, "formats": {"safetensors": {"sha256": "1" * 64}}}
     )
-    monkeypatch.setattr("holotype.catalog.registries.default_registry", made)
+    monkeypatch.setattr("holotype.catalog.registry.default_registry", made)
     return made
 
 

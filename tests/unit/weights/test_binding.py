@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from holotype import load_checkpoint, save_pretrained
-from holotype.catalog.origin import canonical, complete_config, fingerprint, origin_of, shown
+from holotype.catalog.network_record import complete_config, record_of
+from holotype.catalog.values import canonical, fingerprint, shown
 from holotype.errors import LoadingError, MetadataError, MismatchError, VerificationError
 from holotype.weights.pretrained import load_pretrained_model
 from loading_nets import ToyViT, images, make_registry
@@ -49,7 +50,7 @@ def test_another_config_of_the_same_shapes_is_refused(registry, tmp_path, key):
     register(registry, path)
     with pytest.raises(MismatchError) as caught:
         load_pretrained_model("entry", registry=registry)
-    default = origin_of(plain)["config"][key]
+    default = record_of(plain)["config"][key]
     assert f"{key}: {shown(default)} here, {shown(DIFFERENT[key])} in the file" in str(caught.value)
     assert caught.value.given == (key,)
     with pytest.raises(MismatchError, match=f"{key}: .* here, .* in the file"):
@@ -99,7 +100,7 @@ def rewrite(path, **changes):
 
 def test_a_record_that_contradicts_itself(registry, tmp_path):
     path = save_pretrained(registry.create_model("toy_vit"), tmp_path / "x.safetensors", registry=registry)
-    config = {**origin_of(registry.create_model("toy_vit"))["config"], "eps": 0.1}
+    config = {**record_of(registry.create_model("toy_vit"))["config"], "eps": 0.1}
     rewrite(path, config=canonical(config))
     with pytest.raises(MismatchError, match="contradicts itself"):
         load_checkpoint(path, registry=registry)
@@ -115,7 +116,7 @@ def test_a_record_of_the_fingerprint_alone(registry, tmp_path):
 
 def test_the_fingerprint_that_an_entry_publishes_is_checked_before_fetching(registry, tmp_path, monkeypatch):
     path = save_pretrained(registry.create_model("toy_vit"), tmp_path / "x.safetensors", registry=registry)
-    right = fingerprint(origin_of(registry.create_model("toy_vit"))["config"])
+    right = fingerprint(record_of(registry.create_model("toy_vit"))["config"])
     register(registry, path, "right", config_fingerprint=right)
     load_pretrained_model("right", registry=registry)
     register(registry, path, "wrong", config_fingerprint="0" * 64)
@@ -126,7 +127,7 @@ def test_the_fingerprint_that_an_entry_publishes_is_checked_before_fetching(regi
 
 def test_a_parameter_that_the_code_got_since(registry, tmp_path):
     path = save_pretrained(registry.create_model("toy_vit"), tmp_path / "x.safetensors", registry=registry)
-    config = dict(origin_of(registry.create_model("toy_vit"))["config"])
+    config = dict(record_of(registry.create_model("toy_vit"))["config"])
     del config["class_first"]
     rewrite(path, config=canonical(config), config_fingerprint=fingerprint(config))
     with pytest.raises(MismatchError, match="class_first: True here, not in the file"):
@@ -194,7 +195,7 @@ def test_equal_configs_share_a_fingerprint():
 
 
 def test_the_complete_config_holds_every_default(registry):
-    config = origin_of(registry.create_model("toy_vit_rope", width=16))["config"]
+    config = record_of(registry.create_model("toy_vit_rope", width=16))["config"]
     assert config["rope_temperature"] == 10000.0 and config["width"] == 16 and config["size"] == 16
     assert config["norm_layer"] == {"not_data": "torch.nn.modules.normalization.LayerNorm"}
     assert complete_config({"x": 1}, None, None) == {"x": 1}

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from holotype import load_checkpoint, save_pretrained
-from holotype.catalog.origin import fingerprint, origin_of
+from holotype.catalog.network_record import record_of
+from holotype.catalog.values import fingerprint
 from holotype.errors import LoadingError, MetadataError, MismatchError
 from loading_nets import ToyViT, images, make_registry
 
@@ -57,7 +58,7 @@ def test_a_saved_network_comes_back(registry, tmp_path):
     assert info.record["metrics"] == [{"name": "accuracy", "value": 0.9}]
     assert info.record["license"] == "Apache-2.0" and info.record["epochs"] == 3
     assert info.config["width"] == 12 and info.config["rope_temperature"] == 100.0
-    assert info.report.new == () and origin_of(again)["config"] == origin_of(net)["config"]
+    assert info.report.new == () and record_of(again)["config"] == record_of(net)["config"]
     metadata = header(path)["__metadata__"]
     assert metadata["config_fingerprint"] == fingerprint(json.loads(metadata["config"]))
     assert metadata["holotype_version"]

@@ -51,7 +51,7 @@ from holotype.proteins.data.fasta import read_proteins
 from holotype.proteins.data.pairs import PairTable, read_pairs, write_bytes, write_pairs
 
 if TYPE_CHECKING:
-    from holotype.catalog.zoo_finder import ZooSpec
+    from holotype.catalog.zoos import ZooSpec
     from holotype.proteins.data.splits import Splits
     from holotype.store.progress import Progress
 
@@ -763,8 +763,8 @@ def _read_tables() -> tuple[list[DatasetInfo], list[str]]:
 
 
 def _zoos() -> list[ZooSpec]:
-    from holotype.catalog.registries import default_registry
-    from holotype.catalog.zoo_finder import find_zoos
+    from holotype.catalog.registry import default_registry
+    from holotype.catalog.zoos import find_zoos
 
     return find_zoos(default_registry._extra)[0]
 

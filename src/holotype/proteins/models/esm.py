@@ -111,7 +111,7 @@ class Esm2(_Esm):
             ParameterError: it is no ESM-2.
             MissingExtraError: ``transformers`` is not installed.
         """
-        from holotype.catalog.registries import default_registry
+        from holotype.catalog.registry import default_registry
         from holotype.weights.build import build_empty
 
         try:

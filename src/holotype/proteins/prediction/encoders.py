@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from holotype.catalog.origin import fingerprint, origin_of
-from holotype.catalog.registries import default_registry
+from holotype.catalog.network_record import record_of
+from holotype.catalog.registry import default_registry
+from holotype.catalog.values import fingerprint
 from holotype.errors import AmbiguousNameError, ConfigError, DataError, UnknownModelError
 from holotype.names import nearest
 from holotype.proteins.data.embedding_log import DTYPES, POOLINGS
@@ -242,7 +243,7 @@ def load(spec: EncoderSpec, source: Source) -> tuple[nn.Module, dict[str, Any]]:
         raise ConfigError(
             f"{spec.name!r} computes in float32, got {spec.compute_dtype!r}.", given=spec.compute_dtype
         )
-    origin = origin_of(net) or {}
+    origin = record_of(net) or {}
     record = {
         "encoder": source.encoder,
         "architecture": origin.get("architecture", source.architecture),

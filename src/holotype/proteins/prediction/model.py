@@ -72,7 +72,7 @@ def load_interaction_model(
 
         net, loaded = load_checkpoint(path, inference=True, device=device)
     else:
-        from holotype.catalog.registries import default_registry
+        from holotype.catalog.registry import default_registry
         from holotype.weights.pretrained import load_pretrained_model
 
         try:

@@ -261,13 +261,13 @@ def architecture_of(encoder: str) -> str:
     Raises:
         RegistryError: there is neither.
     """
-    from holotype.catalog.registries import default_registry as registry
+    from holotype.catalog.registry import default_registry as registry
 
     return encoder if registry.exists(encoder) else registry.get_pretrained_metadata(encoder).network
 
 
 def _encoder_info(name: str) -> Any:
-    from holotype.catalog.registries import default_registry as registry
+    from holotype.catalog.registry import default_registry as registry
 
     try:
         return registry.get_model_info(architecture_of(name))
@@ -284,7 +284,7 @@ def _encoders(encoder: Any) -> list[str]:
 
 
 def _encoder(encoder: dict[str, Any]) -> list[str]:
-    from holotype.catalog.registries import default_registry as registry
+    from holotype.catalog.registry import default_registry as registry
 
     name, file = encoder.get("name"), encoder.get("file")
     if file is not None:

@@ -37,7 +37,7 @@ def build_encoder(
     Raises:
         ParameterError: there is no such network, or it has no stages.
     """
-    from holotype.catalog.registries import default_registry as registry
+    from holotype.catalog.registry import default_registry as registry
 
     given = {"num_classes": 0, "in_channels": in_channels, **({} if size is None else {"size": size})}
     taken = sorted(set(params or {}) & set(given))
@@ -87,7 +87,7 @@ def build_backbone(
 
 
 def _of_entry(name: str, given: Mapping[str, Any]) -> ImageClassifier:
-    from holotype.catalog.registries import default_registry as registry
+    from holotype.catalog.registry import default_registry as registry
 
     if _empty_parameters():
         meta = registry.get_pretrained_metadata(name)

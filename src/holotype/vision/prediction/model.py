@@ -71,7 +71,7 @@ def task_of(name: str | Path) -> str | None:
     Raises:
         DataError: a folder without weights.
     """
-    from holotype.catalog.registries import default_registry as registry
+    from holotype.catalog.registry import default_registry as registry
 
     path = Path(name)
     if path.exists():
@@ -139,7 +139,7 @@ def class_names(model_info: object) -> dict[int, str]:
 
 
 def _unknown(name: str, error: UnknownPretrainedError) -> UnknownPretrainedError:
-    from holotype.catalog.registries import default_registry as registry
+    from holotype.catalog.registry import default_registry as registry
 
     if registry.exists(name):
         return UnknownPretrainedError(

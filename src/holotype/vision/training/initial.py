@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from holotype.catalog.origin import data_of, differences, origin_of
+from holotype.catalog.network_record import record_of
+from holotype.catalog.values import differences, from_data
 from holotype.errors import ConfigError
 from holotype.files import sha256_of
 from holotype.tasks import Task
@@ -74,7 +75,7 @@ def load_initial(source: str, *, architecture: str | None = None) -> Initial:
         loaded, info = load_checkpoint(path, architecture=architecture if told is None else None)
         sha256 = sha256_of(path)
     net = _encoder_in(loaded, info.task, source)
-    origin = origin_of(net)
+    origin = record_of(net)
     if origin is None:
         raise ConfigError(f"from_pretrained: nothing says which architecture {source} is.", given=source)
     classes = sorted(info.class_to_idx, key=lambda name: info.class_to_idx[name])
@@ -95,7 +96,7 @@ def load_initial(source: str, *, architecture: str | None = None) -> Initial:
 
 def statistics_of_entry(name: object) -> tuple[list[float], list[float]] | None:
     """Mean and std that a pretrained entry's pixels are normalised by; None where that is no such entry."""
-    from holotype.catalog.registries import default_registry as registry
+    from holotype.catalog.registry import default_registry as registry
 
     if not isinstance(name, str) or registry.exists(name) or not registry.pretrained_exists(name):
         return None
@@ -145,7 +146,7 @@ def fill(target: nn.Module, initial: Initial, *, head: bool = False) -> int:
     Raises:
         ConfigError: the network is another one; every difference is told.
     """
-    origin = origin_of(target) or {"architecture": "", "config": {}}
+    origin = record_of(target) or {"architecture": "", "config": {}}
     source = initial.net
     if origin["architecture"] != initial.architecture:
         raise other_architecture(initial, origin["architecture"])
@@ -193,4 +194,4 @@ def is_of_head(name: str, heads: Iterable[str]) -> bool:
 
 def as_params(initial: Initial, without: Iterable[str]) -> dict[str, Any]:
     """The parameters that build its architecture as it is."""
-    return {key: value for key, value in data_of(initial.config).items() if key not in set(without)}
+    return {key: value for key, value in from_data(initial.config).items() if key not in set(without)}

@@ -172,13 +172,13 @@ class ImageJob:
     @staticmethod
     def _is_of(initial: Initial, name: object) -> bool:
         """Is it the architecture of that name?"""
-        from holotype.catalog.registries import default_registry as registry
+        from holotype.catalog.registry import default_registry as registry
 
         known = isinstance(name, str) and registry.exists(name)
         return known and registry.get_model_info(str(name)).qualified_name == initial.architecture
 
     def _check_architecture(self, initial: Initial) -> None:
-        from holotype.catalog.registries import default_registry as registry
+        from holotype.catalog.registry import default_registry as registry
 
         own = registry.get_model_info(self.recipe.model.name).qualified_name
         if own != initial.architecture:

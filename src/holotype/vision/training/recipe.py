@@ -149,7 +149,7 @@ class ImageRecipe(AnyRecipe):
     @property
     def task(self) -> str:
         """What the model is for."""
-        from holotype.catalog.registries import default_registry as registry
+        from holotype.catalog.registry import default_registry as registry
 
         return str(registry.get_model_info(self.model.name).task)
 
@@ -268,7 +268,7 @@ def _what_goes_together(mapping: Mapping[str, Any], task: str, info: ModelInfo |
 
 def _own_weights(mapping: Mapping[str, Any]) -> bool:
     """Does the model itself stand on a pretrained entry?"""
-    from holotype.catalog.registries import default_registry as registry
+    from holotype.catalog.registry import default_registry as registry
 
     params = (mapping.get("model") or {}).get("params") or {}
     named = [params.get(part) for part in set(PARTS.values())] if isinstance(params, dict) else []
@@ -319,7 +319,7 @@ def _under(key: str, problem: str) -> str:
 
 def _source(source: str) -> list[str]:
     """Is there an entry, a file or a finished run?"""
-    from holotype.catalog.registries import default_registry as registry
+    from holotype.catalog.registry import default_registry as registry
     from holotype.training.folder import ENCODER, WEIGHTS
 
     path = Path(source)

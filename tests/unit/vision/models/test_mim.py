@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from holotype.catalog.registries import default_registry as registry  # noqa: E402
+from holotype.catalog.registry import default_registry as registry  # noqa: E402
 from holotype.errors import ParameterError, ShapeError  # noqa: E402
 from holotype.vision.models.mim.interface import patchify, unpatchify  # noqa: E402
 from holotype.vision.models.mim.masks import masked_count, random_mask, seen_units  # noqa: E402

@@ -188,7 +188,7 @@ class Detector(nn.Module):
 
         None where the backbone is no pretrained entry, or its entry does not say.
         """
-        from holotype.catalog.registries import default_registry as registry
+        from holotype.catalog.registry import default_registry as registry
 
         if registry.exists(self.backbone_name) or not registry.pretrained_exists(self.backbone_name):
             return None

@@ -12,7 +12,7 @@ from _thread import RLock  # `threading` costs 4 ms, and this is what it hands o
 
 from holotype.catalog.entries import Catalog, Entry, zoo_for_module
 from holotype.catalog.surface import Surface
-from holotype.catalog.zoo_finder import (
+from holotype.catalog.zoos import (
     SESSION,
     NotFound,
     ZooSpec,
