@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from holotype.proteins.models.composition import Composition, ConjointTriad  # noqa: E402  # after the check
-from holotype.proteins.models.esm import Esm2  # noqa: E402
-from holotype.proteins.models.near import Near  # noqa: E402
-from holotype.proteins.models.sequence_statistics import SequenceStatistics  # noqa: E402
-from holotype.proteins.models.unirep import UniRep  # noqa: E402
+from holotype.proteins.models.encoders.composition import Composition, ConjointTriad  # noqa: E402  # after the check
+from holotype.proteins.models.encoders.esm import Esm2  # noqa: E402
+from holotype.proteins.models.encoders.near import Near  # noqa: E402
+from holotype.proteins.models.encoders.sequence_statistics import SequenceStatistics  # noqa: E402
+from holotype.proteins.models.encoders.unirep import UniRep  # noqa: E402
 
 
 def _build(cls, **params):

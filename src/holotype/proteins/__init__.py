@@ -23,18 +23,18 @@ if TYPE_CHECKING:
         MultiHeadAttentionProteinClassifier,
     )
     from holotype.proteins.models.bilinear import SymmetricBilinearProteinClassifier
-    from holotype.proteins.models.composition import Composition, ConjointTriad
     from holotype.proteins.models.contact_map import ContactMapProteinClassifier
     from holotype.proteins.models.cross_attention import CrossAttentionProteinClassifier
-    from holotype.proteins.models.encoder_interface import ProteinEncoder
-    from holotype.proteins.models.esm import Esm2, EsmC
+    from holotype.proteins.models.encoders.composition import Composition, ConjointTriad
+    from holotype.proteins.models.encoders.esm import Esm2, EsmC
+    from holotype.proteins.models.encoders.interface import ProteinEncoder
+    from holotype.proteins.models.encoders.near import Near
+    from holotype.proteins.models.encoders.sequence_statistics import SequenceStatistics
+    from holotype.proteins.models.encoders.unirep import UniRep
     from holotype.proteins.models.interface import BaseProteinModel
     from holotype.proteins.models.intra_inter import IntraInterAttentionProteinClassifier
     from holotype.proteins.models.mean_pool import SimplifiedProteinClassifier
-    from holotype.proteins.models.near import Near
-    from holotype.proteins.models.sequence_statistics import SequenceStatistics
     from holotype.proteins.models.symmetric_mlp import SymmetricMLPProteinClassifier
-    from holotype.proteins.models.unirep import UniRep
 
 registry = model_registry = default_registry.zoo("proteins")
 
@@ -64,14 +64,14 @@ _CLASSES = {
     "SymmetricMLPProteinClassifier": "symmetric_mlp",
     "IntraInterAttentionProteinClassifier": "intra_inter",
     "ContactMapProteinClassifier": "contact_map",
-    "ProteinEncoder": "encoder_interface",
-    "UniRep": "unirep",
-    "Near": "near",
-    "Esm2": "esm",
-    "EsmC": "esm",
-    "Composition": "composition",
-    "ConjointTriad": "composition",
-    "SequenceStatistics": "sequence_statistics",
+    "ProteinEncoder": "encoders.interface",
+    "UniRep": "encoders.unirep",
+    "Near": "encoders.near",
+    "Esm2": "encoders.esm",
+    "EsmC": "encoders.esm",
+    "Composition": "encoders.composition",
+    "ConjointTriad": "encoders.composition",
+    "SequenceStatistics": "encoders.sequence_statistics",
 }
 
 __all__ = [

@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from holotype.errors import ParameterError
-from holotype.proteins.models.encoder_interface import ProteinEncoder, letters_of
+from holotype.proteins.models.encoders.interface import ProteinEncoder, letters_of
 
 ALPHABET = "-MRHKDESTNQCUGPAVIFYWLO"
 UNKNOWN = 23  # B, J, X and Z

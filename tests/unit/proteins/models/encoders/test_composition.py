@@ -11,11 +11,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import holotype  # noqa: E402  # after the check that torch is there
-from holotype.proteins.models import sequence_statistics as statistics  # noqa: E402
-from holotype.proteins.models.composition import ALPHABET, CLASSES, Composition, ConjointTriad  # noqa: E402
-from holotype.proteins.models.sequence_statistics import SequenceStatistics  # noqa: E402
+from holotype.proteins.models.encoders import sequence_statistics as statistics  # noqa: E402
+from holotype.proteins.models.encoders.composition import ALPHABET, CLASSES, Composition, ConjointTriad  # noqa: E402
+from holotype.proteins.models.encoders.sequence_statistics import SequenceStatistics  # noqa: E402
 
-SIZES = tomllib.loads((files("holotype.proteins.models") / "sizes.toml").read_text())
+SIZES = tomllib.loads((files("holotype.proteins.models.encoders") / "sizes.toml").read_text())
 PROTEIN = "MKVLAAGIWYDEDEKRKRXPPGSSTNQCUHHOFLIVMMZLLKEEEWA"
 
 

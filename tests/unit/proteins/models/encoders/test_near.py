@@ -10,11 +10,11 @@ torch = pytest.importorskip("torch")
 
 import holotype  # noqa: E402  # after the check that torch is there
 from holotype.errors import ParameterError  # noqa: E402
-from holotype.proteins.models.near import Near  # noqa: E402
+from holotype.proteins.models.encoders.near import Near  # noqa: E402
 from holotype.weights.keys import map_keys  # noqa: E402
 
 FOLDER = files("holotype.proteins.models")
-SIZES = tomllib.loads((FOLDER / "sizes.toml").read_text())
+SIZES = tomllib.loads((FOLDER / "encoders" / "sizes.toml").read_text())
 PRETRAINED = tomllib.loads((FOLDER / "pretrained.toml").read_text())
 ENTRIES = [name for name in PRETRAINED if name.startswith("near_")]
 PROTEINS = ["MKVLAAGIWYXQ", "M", "BJOUXZ", "GGSC", "MKVLAAGIWYXQRRSTWWAC"]

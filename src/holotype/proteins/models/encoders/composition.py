@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from holotype.proteins.models.encoder_interface import ProteinEncoder, letters_of, padding_of
+from holotype.proteins.models.encoders.interface import ProteinEncoder, letters_of, padding_of
 
 ALPHABET = "ACDEFGHIKLMNPQRSTVWY"
 AMBIGUOUS = len(ALPHABET)

@@ -13,11 +13,11 @@ save_file = pytest.importorskip("safetensors.torch").save_file
 
 import holotype  # noqa: E402  # after the checks that both are there
 from holotype.errors import MissingExtraError, ParameterError, ShapeError  # noqa: E402
-from holotype.proteins.models.esm import Esm2, EsmC  # noqa: E402
+from holotype.proteins.models.encoders.esm import Esm2, EsmC  # noqa: E402
 from holotype.weights.keys import map_keys  # noqa: E402
 
 FOLDER = files("holotype.proteins.models")
-SIZES = tomllib.loads((FOLDER / "sizes.toml").read_text())
+SIZES = tomllib.loads((FOLDER / "encoders" / "sizes.toml").read_text())
 PRETRAINED = tomllib.loads((FOLDER / "pretrained.toml").read_text())
 SMALL = {"embedding_dim": 16, "depth": 2, "num_heads": 2}
 PROTEINS = ["MKVLAAGIWYXQ", "M", "BOUXZ", "GGSC", "MKVLAAGIWYXQRRST"]

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from holotype.errors import ParameterError
-from holotype.proteins.models.encoder_interface import ProteinEncoder, letters_of, padding_of
+from holotype.proteins.models.encoders.interface import ProteinEncoder, letters_of, padding_of
 
 ALPHABET = "XARNDCEQGHILKMFPSTWYV"
 UNKNOWN = 0  # X, and B, J, O, U and Z

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from holotype.proteins.models.composition import ALPHABET, AMBIGUOUS, WeightFreeEncoder
+from holotype.proteins.models.encoders.composition import ALPHABET, AMBIGUOUS, WeightFreeEncoder
 
 # In the order of ALPHABET: A C D E F G H I K L M N P Q R S T V W Y.
 # fmt: off

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from holotype.errors import MissingExtraError, ParameterError
 from holotype.extras import missing_extra
-from holotype.proteins.models.encoder_interface import ProteinEncoder, letters_of, padding_of
+from holotype.proteins.models.encoders.interface import ProteinEncoder, letters_of, padding_of
 
 # Both read the same tokens: 0 start, 1 padding, 2 end, 3 unknown, then these.
 ALPHABET = "LAGVSERTIDPKQNFYMHWCXBUZO"

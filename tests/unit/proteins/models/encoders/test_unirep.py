@@ -12,12 +12,12 @@ torch = pytest.importorskip("torch")
 
 import holotype  # noqa: E402  # after the check that torch is there
 from holotype.errors import DataError, ParameterError, ShapeError  # noqa: E402
-from holotype.proteins.models import unirep  # noqa: E402
-from holotype.proteins.models.unirep import UniRep  # noqa: E402
+from holotype.proteins.models.encoders import unirep  # noqa: E402
+from holotype.proteins.models.encoders.unirep import UniRep  # noqa: E402
 from holotype.weights.keys import map_keys  # noqa: E402
 
 FOLDER = files("holotype.proteins.models")
-SIZES = tomllib.loads((FOLDER / "sizes.toml").read_text())
+SIZES = tomllib.loads((FOLDER / "encoders" / "sizes.toml").read_text())
 PRETRAINED = tomllib.loads((FOLDER / "pretrained.toml").read_text())
 ENTRIES = [name for name in PRETRAINED if name.startswith("unirep_")]
 PROTEINS = ["MKVLAAGIWYXQ", "M", "BJOUXZ", "GGSC", "MKVLAAGIWYXQRRST"]
