@@ -34,9 +34,9 @@ from holotype.proteins.data.datasets import load_dataset
 from holotype.proteins.data.embedding_writer import EmbeddingWriter
 from holotype.proteins.data.embeddings import Embeddings, open_embeddings
 from holotype.proteins.data.pairs import PairTable
-from holotype.training.batches import PairBatches, PairReader
+from holotype.proteins.training.batches import PairBatches, PairReader
+from holotype.proteins.training.objectives import PairObjective
 from holotype.training.loop import make_optimizer
-from holotype.training.objectives import PairObjective
 from holotype.training.recipe import load_recipe
 
 NAIVE_PAIRS = 32

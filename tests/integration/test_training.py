@@ -13,14 +13,17 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import holotype
 from holotype.errors import ConfigError, DataError, LeakageError, TrainingError
+from holotype.proteins.training.batches import PairBatches, PairReader, PairsToScore
+from holotype.proteins.training.objectives import PairObjective
 from holotype.training import RunResult, load_recipe, train
-from holotype.training.batches import PairBatches, PairReader, PairsToScore, Step
 from holotype.training.loop import LearningRate, fit, make_fabric, make_optimizer
-from holotype.training.objectives import ClassificationObjective, Outcome, PairObjective
+from holotype.training.objective import Outcome
 from holotype.training.recipe import OptimizerPart, SchedulerPart, TrainerPart
+from holotype.training.steps import Step
 from training_sets import DIM, embeddings, pairs, write_project
 
 
@@ -307,11 +310,22 @@ def test_of_epochs_equally_good_by_accuracy_the_one_of_less_loss_is_kept(tmp_pat
 
 
 def test_another_task_uses_the_same_loop(tmp_path: Path) -> None:
-    """What vision will do: batches of pictures and classes, and an objective."""
+    """Batches of pictures and classes, and an objective of twenty lines."""
     torch.manual_seed(0)
     pictures, classes = torch.randn(60, 1, 4, 4), torch.arange(60) % 3
     pictures += classes.view(-1, 1, 1, 1)
     net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+
+    class Classification:
+        directions: ClassVar[dict[str, str]] = {"loss": "min", "accuracy": "max"}
+
+        def __call__(self, net: nn.Module, batch: tuple[Tensor, Tensor]) -> Outcome:
+            inputs, classes = batch
+            logits = net(inputs)
+            return Outcome(F.cross_entropy(logits, classes, reduction="sum"), logits.detach(), classes)
+
+        def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+            return {"accuracy": float((outputs.argmax(-1) == targets).float().mean())}
 
     class Pictures:
         def steps_in(self, epoch: int) -> int:
@@ -322,7 +336,7 @@ def test_another_task_uses_the_same_loop(tmp_path: Path) -> None:
             return (Step([(pictures[some], classes[some])], len(some)) for some in order[first:])
 
     part = TrainerPart(max_epochs=8, patience=None, accelerator="cpu", tensorboard=False)
-    done = fit(net, ClassificationObjective(), Pictures(), [(pictures, classes)], fabric=make_fabric(part),
+    done = fit(net, Classification(), Pictures(), [(pictures, classes)], fabric=make_fabric(part),
                trainer=part, optimizer=OptimizerPart(lr=0.05), scheduler=SchedulerPart(), seed=0,
                folder=tmp_path)  # fmt: skip
     assert done.best["val_accuracy"] > 0.6

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
     from torch import nn
 
-    from holotype.training.batches import TrainingBatches
     from holotype.training.loop import Fitted
-    from holotype.training.objectives import Objective
+    from holotype.training.objective import Objective
+    from holotype.training.steps import TrainingBatches
 
 Tell = Callable[[str], None]
 Amount = Callable[[int, int | None], None]

@@ -31,10 +31,10 @@ from torch import Tensor, nn
 
 from holotype.errors import TrainingError
 from holotype.extras import missing_extra
-from holotype.training.batches import TrainingBatches, read_ahead
 from holotype.training.folder import replace_file
-from holotype.training.objectives import Objective, Outcome
+from holotype.training.objective import Objective, Outcome
 from holotype.training.recipe_parts import OptimizerPart, SchedulerPart, TrainerPart
+from holotype.training.steps import TrainingBatches, read_ahead
 
 try:
     from lightning.fabric import Fabric

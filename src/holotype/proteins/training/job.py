@@ -14,13 +14,13 @@ from holotype.proteins.data.audit import Audit, audit_splits
 from holotype.proteins.data.datasets import Dataset, load_dataset
 from holotype.proteins.data.embedding_writer import hash_sequence
 from holotype.proteins.data.pairs import PairTable
+from holotype.proteins.training.batches import PairBatches, PairReader, PairsToScore
+from holotype.proteins.training.objectives import PairObjective, balancing_weight
 from holotype.proteins.training.recipe import Recipe, architecture_of
-from holotype.training.batches import PairBatches, PairReader, PairsToScore
 from holotype.training.folder import AUDIT, RESULT, WEIGHTS, RunResult, write_json
 from holotype.training.job import Amount, Tell, Work, finite, metric, result_of
 from holotype.training.lineage import lineage_of
 from holotype.training.loop import Fitted
-from holotype.training.objectives import PairObjective, balancing_weight
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

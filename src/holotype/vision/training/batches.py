@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from holotype.errors import ImageError
-from holotype.training.batches import Step
+from holotype.training.steps import Step
 from holotype.vision.data.pictures import Preprocessing
 from holotype.vision.data.resize import read_image
 from holotype.vision.data.tables import ImageTable

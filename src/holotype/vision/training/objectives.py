@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its name everywhere
 
-from holotype.training.objectives import Outcome
+from holotype.training.objective import Outcome
 from holotype.vision.models.detection.interface import Boxes, Detections
 from holotype.vision.training.batches import ImageBatch
 

@@ -12,7 +12,8 @@ import torch
 
 from holotype.errors import DataError
 from holotype.proteins.data.pairs import PairTable
-from holotype.training.batches import PairBatches, PairReader, PairsToScore, Step, plan_epoch, read_ahead
+from holotype.proteins.training.batches import PairBatches, PairReader, PairsToScore, plan_epoch
+from holotype.training.steps import Step, read_ahead
 from training_sets import DIM, MemoryEmbeddings, embeddings, pairs
 
 HOW = [

@@ -1,58 +1,25 @@
-"""Objectives: what a batch is, what is minimised over it, and what is measured. The loop is the same for all.
+"""The objective of a training on pairs of proteins: its loss, and what is measured.
 
-An objective gives the *sum* of the losses of a batch, not the mean: the loop divides by the examples of the
-whole step, so that portions of memory, accumulated batches and processes change nothing.
-
-Shapes: P pairs; N examples; C classes; H width of an encoded protein.
+Shapes: P pairs; H width of an encoded protein.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its name everywhere
 
+from holotype.training.objective import Outcome
+
 if TYPE_CHECKING:
     import numpy as np
 
-    from holotype.training.batches import PairBatch
+    from holotype.proteins.training.batches import PairBatch
 
 _PAIRS_AT_ONCE = 16_384  # in evaluation, to keep the head's activations small
-
-
-class Outcome(NamedTuple):
-    """What came of one batch.
-
-    Attributes:
-        loss: (), the sum of the losses of its examples.
-        outputs: (N, …) what the network gave.
-        targets: (N, …) what it should have given.
-    """
-
-    loss: Tensor
-    outputs: Tensor
-    targets: Tensor
-
-
-class Objective(Protocol):
-    """What a training loop needs to know of a task.
-
-    Attributes:
-        directions: for each figure that `measure` gives, and for ``"loss"``: is more better?
-    """
-
-    directions: dict[str, Literal["max", "min"]]
-
-    def __call__(self, net: nn.Module, batch: Any) -> Outcome:
-        """Apply the network to a batch."""
-        ...
-
-    def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """Figures of a whole validation set; on the CPU, in float32."""
-        ...
 
 
 def pair_logits(net: nn.Module, batch: PairBatch) -> Tensor:
@@ -116,29 +83,6 @@ class PairObjective:
             "auroc": float(auroc(labels, logits)),
             "average_precision": float(average_precision(labels, logits)),
         }
-
-
-class ClassificationObjective:
-    """Which class? Cross-entropy over batches ``(inputs, classes)``; accuracy is measured.
-
-    Args:
-        label_smoothing: the share of the probability that is spread over all classes.
-    """
-
-    def __init__(self, *, label_smoothing: float = 0.0) -> None:
-        self.label_smoothing = label_smoothing
-        self.directions: dict[str, Literal["max", "min"]] = {"loss": "min", "accuracy": "max"}
-
-    def __call__(self, net: nn.Module, batch: tuple[Tensor, Tensor]) -> Outcome:
-        """Apply the network to (N, …) inputs with (N,) classes."""
-        inputs, classes = batch
-        logits = net(inputs).float()
-        loss = F.cross_entropy(logits, classes, label_smoothing=self.label_smoothing, reduction="sum")
-        return Outcome(loss, logits.detach(), classes)
-
-    def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """The share of inputs whose most probable class is the right one."""
-        return {"accuracy": float((outputs.argmax(-1) == targets).float().mean())}
 
 
 def balancing_weight(labels: np.ndarray) -> float:

@@ -10,17 +10,16 @@ Shapes: P pairs; n proteins; L residues (padded); D embedding width.
 from __future__ import annotations
 
 import itertools
-import queue
-import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from holotype.errors import DataError
+from holotype.training.steps import Step
 
 if TYPE_CHECKING:
     from holotype.proteins.data.embeddings import Embeddings
@@ -30,33 +29,6 @@ _IN_MEMORY_BYTES = 1 << 30  # pooled embeddings up to this size are kept in one 
 _CHUNK_RESIDUES = 16_384  # residues of the proteins that are encoded together
 _PADDING = 0.15  # the share of padding in such a chunk
 _BLOCK_PAIRS = 4096  # pairs among which those of like length are put together
-
-Batch = TypeVar("Batch", covariant=True)
-_T = TypeVar("_T")
-
-
-class Step(NamedTuple):
-    """What the optimizer needs for one step.
-
-    Attributes:
-        portions: batches whose gradients are summed, for this process.
-        total: examples in them, those of all other processes included.
-    """
-
-    portions: Sequence[Any]
-    total: int
-
-
-class TrainingBatches(Protocol):
-    """Where a training loop takes its steps from."""
-
-    def steps_in(self, epoch: int) -> int:
-        """How many steps an epoch has."""
-        ...
-
-    def steps(self, epoch: int, first: int = 0) -> Iterator[Step]:
-        """The steps of an epoch, from `first` on; the same whenever asked."""
-        ...
 
 
 class Proteins(NamedTuple):
@@ -475,43 +447,3 @@ class PairsToScore:
         bounds = _cut_pairwise(order, reader.table, reader.lengths, self._residues)
         for begin, end in itertools.pairwise(bounds):
             yield reader.batch(order[begin:end])
-
-
-def read_ahead(steps: Iterable[_T], depth: int = 2) -> Iterator[_T]:
-    """The same, with the next ones being read in a thread while the accelerator computes."""
-    ready: queue.Queue[tuple[_T | None, BaseException | None]] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def put(item: tuple[_T | None, BaseException | None]) -> None:
-        while not stop.is_set():
-            try:
-                return ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-
-    def read() -> None:
-        try:
-            for step in steps:
-                for portion in getattr(step, "portions", ()):
-                    if hasattr(portion, "load"):
-                        portion.load()
-                put((step, None))
-                if stop.is_set():
-                    return
-            put((None, None))
-        except BaseException as error:  # noqa: BLE001 - raised again where it can be seen
-            put((None, error))
-
-    thread = threading.Thread(target=read, name="read-ahead", daemon=True)
-    thread.start()
-    try:
-        while True:
-            step, error = ready.get()
-            if error is not None:
-                raise error
-            if step is None:
-                return
-            yield step
-    finally:
-        stop.set()
-        thread.join()
