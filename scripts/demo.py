@@ -230,7 +230,7 @@ def digits(project: Path) -> None:
     expect(accuracy > 0.8, "nine in ten digits are told apart (a guess is right in one of ten)")
     python(
         """\
-        from holotype.vision.data.images import load_image_dataset
+        from holotype.vision.data.load import load_image_dataset
         load_image_dataset("digits").splits["test"].open(0).save("digit.png")
         """
     )

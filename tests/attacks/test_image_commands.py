@@ -16,9 +16,8 @@ from PIL import Image  # noqa: E402  # after the check that Pillow is there
 import picture_models as models  # noqa: E402
 from holotype.cli import main  # noqa: E402
 from holotype.errors import ImageError  # noqa: E402
-from holotype.vision.data.pictures import open_image  # noqa: E402
+from holotype.vision.data.decode import open_image, readable_formats  # noqa: E402
 from holotype.vision.data.resize import resize_to  # noqa: E402
-from holotype.vision.data.tables import readable_formats  # noqa: E402
 from holotype.vision.prediction.rows import RowFile  # noqa: E402
 
 
@@ -38,12 +37,12 @@ def test_a_pipe_is_not_waited_for(folder, capsys):
     words = [
         sys.executable,
         "-c",
-        "import sys; from holotype.vision.data.pictures import open_image as o; o(sys.argv[1])",
+        "import sys; from holotype.vision.data.decode import open_image as o; o(sys.argv[1])",
     ]
     done = subprocess.run([*words, "photos/pipe.png"], capture_output=True, text=True, timeout=60)
-    assert "is no file, but a pipe or a device" in done.stderr
+    assert "is a pipe or a device, not a file" in done.stderr
     assert main(["embed", "colours.safetensors", "photos", "-o", "e.csv"]) == 1
-    assert "pipe.png is no file" in capsys.readouterr().err
+    assert "pipe.png is a pipe" in capsys.readouterr().err
 
 
 def test_no_format_is_read_that_another_program_decodes(folder):

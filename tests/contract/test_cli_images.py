@@ -74,7 +74,7 @@ def test_without_a_table_it_is_printed(command):
     lines = out.splitlines()
     assert [lines[0], lines[1].split()[1], lines[4]] == ["photos/red.png", "red", "photos/blue.png"]
     code, out, err = command("predict", "colours.safetensors", "photos/red.png", "nowhere.png", "--json")
-    assert code == 1 and "nowhere.png: there is no such file" in err
+    assert code == 1 and "nowhere.png does not exist" in err
     assert [one["path"] for one in json.loads(out)] == ["photos/red.png"]
 
 

@@ -23,8 +23,8 @@ from holotype.training import train
 from holotype.training.loop import _world
 from holotype.training.recipe import TrainerPart
 from holotype.training.run import _in_turn, _on_first
-from holotype.vision.data.images import load_image_dataset
-from holotype.vision.data.pictures import preprocess
+from holotype.vision.data.load import load_image_dataset
+from holotype.vision.data.preprocessing import preprocess
 from training_sets import write_project, write_recipe
 
 # Without dropout, since each process draws its own. A large eps, since the bias of attention's keys has no effect

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 from PIL import Image  # noqa: E402  # after the check that Pillow is there
 
-from holotype.vision.data.pictures import _tensorflow1_weights  # noqa: E402
+from holotype.vision.data.preprocessing import _tensorflow1_weights  # noqa: E402
 from holotype.vision.prediction import ImageError, Preprocessing, open_image, preprocess  # noqa: E402
 
 sides = st.integers(1, 3000)

@@ -118,7 +118,7 @@ def _print_info(info: DatasetInfo) -> None:
 
 
 def _read_images(arguments: argparse.Namespace, known: DatasetInfo) -> int:
-    from holotype.vision.data.images import load_image_dataset
+    from holotype.vision.data.load import load_image_dataset
 
     dataset = load_image_dataset(arguments.name)
     if arguments.json:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from holotype.cli.show import BOLD, DIM, GREEN, coloured, number, plain, print_json, table
 
 if TYPE_CHECKING:
-    from holotype.vision.prediction.images import ImagesReport
+    from holotype.vision.prediction.classification import ImagesReport
 
 _OPTIONS = {
     "output": "-o",
@@ -156,7 +156,7 @@ def bar() -> Iterator[Callable[[str, int, int], None] | None]:
 
 
 def _classify(arguments: argparse.Namespace, opened: Any) -> ImagesReport:
-    from holotype.vision.prediction.images import predict_files
+    from holotype.vision.prediction.classification import predict_files
 
     with bar() as progress:
         report = predict_files(
@@ -219,8 +219,8 @@ def _reconstruct(arguments: argparse.Namespace, opened: Any) -> ImagesReport:
 
 def _saliency(arguments: argparse.Namespace, opened: Any) -> int:
     from holotype.errors import ImageError
+    from holotype.vision.prediction.classification import ImagesReport, model_name
     from holotype.vision.prediction.files import Unreadable, check_apart, find_images, picture_paths
-    from holotype.vision.prediction.images import ImagesReport, model_name
     from holotype.vision.prediction.saliency import check_picture, class_of, saliency_picture, save_saliency
 
     files = find_images(arguments.images).files

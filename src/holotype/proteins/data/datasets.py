@@ -73,7 +73,7 @@ __all__ = [
 PARTS = ("train", "val", "test")
 TABLE = "datasets.toml"
 _ROLES = ("pairs", "sequences", *(f"{part}_{kind}" for part in PARTS for kind in ("pairs", "sequences")))
-_IMAGE_ROLES = ("images", "pixels", *(f"{part}_images" for part in PARTS))  # see holotype.vision.data.images
+_IMAGE_ROLES = ("images", "pixels", *(f"{part}_images" for part in PARTS))  # see holotype.vision.data.load
 _TEXTS = ("description", "license", "homepage", "paper", "protocol")
 _LISTS = ("species", "notes")
 _KEYS = ("name", "pairs", *PARTS, "sequences", "split")
@@ -139,7 +139,7 @@ class DatasetInfo:
 
     @property
     def holds(self) -> str:
-        """``"pairs"`` of proteins, or ``"images"``, which `holotype.vision.data.images` loads."""
+        """``"pairs"`` of proteins, or ``"images"``, which `holotype.vision.data.load` loads."""
         return "images" if any(file.role in _IMAGE_ROLES for file in self.files) else "pairs"
 
     @property
@@ -564,7 +564,7 @@ def _registered(name: str, progress: Progress | bool | None) -> Dataset:
         raise DataError(
             f"{name} holds images, not pairs of proteins.",
             given=name,
-            hint=f"Load it: holotype.vision.data.images.load_image_dataset({info.name!r})",
+            hint=f"Load it: holotype.vision.data.load.load_image_dataset({info.name!r})",
         )
     files = fetch_dataset(info, progress=progress)
     pairs = {role.removesuffix("_pairs"): path for role, path in files.items() if role.endswith("pairs")}

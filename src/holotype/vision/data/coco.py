@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from holotype.errors import DataError
-from holotype.vision.data.tables import FileSource, Found, LabelledBoxes
+from holotype.vision.data.table import FileSource, Found, LabelledBoxes
 
 __all__ = ["read_coco"]
 

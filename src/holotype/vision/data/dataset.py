@@ -13,7 +13,7 @@ from holotype.errors import DataError
 from holotype.names import natural_key
 from holotype.vision.data.shards import ShardSource, shard_digests
 from holotype.vision.data.splits import divide, raise_if_shared
-from holotype.vision.data.tables import Found, ImageTable, in_threads, sha256_of
+from holotype.vision.data.table import Found, ImageTable, in_threads, sha256_of
 
 if TYPE_CHECKING:
     from holotype.proteins.data.datasets import DatasetInfo

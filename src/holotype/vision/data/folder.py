@@ -17,7 +17,8 @@ from pathlib import Path
 
 from holotype.errors import DataError
 from holotype.names import nearest
-from holotype.vision.data.tables import FileSource, Found, image_extensions
+from holotype.vision.data.decode import image_extensions
+from holotype.vision.data.table import FileSource, Found
 
 __all__ = ["LIST_ENDINGS", "parts_of", "read_folder", "read_list"]
 

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from holotype.errors import ParameterError
 from holotype.names import nearest
+from holotype.vision.data.decode import pixels_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from holotype.vision.data.tables import ImageTable
+    from holotype.vision.data.table import ImageTable
 
 __all__ = ["MODES", "Placement", "read_image", "resize_to"]
 
@@ -123,7 +124,7 @@ def resize_to(
         scale_x, scale_y = content[1] / whole_width, content[0] / whole_height
         if image.size != content[::-1]:
             image = image.resize(content[::-1], resampling, reducing_gap=2.0)
-    pixels = _pixels(image)
+    pixels = pixels_of(image)
     if content != (height, width):
         padded = torch.tensor(fill, dtype=torch.uint8)[:, None, None].repeat(1, height, width)
         padded[:, : content[0], : content[1]] = pixels
@@ -177,9 +178,3 @@ def _resampling(interpolation: str) -> Any:
             nearest=nearest(str(interpolation), known),
         )
     return Resampling[interpolation.upper()]
-
-
-def _pixels(image: Image) -> Tensor:
-    """An RGB picture → (3, H, W) uint8."""
-    flat = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-    return flat.view(image.height, image.width, 3).permute(2, 0, 1).contiguous()

@@ -27,7 +27,8 @@ from typing import Any
 
 from holotype.errors import DataError, ImageError
 from holotype.names import natural_key, nearest
-from holotype.vision.data.tables import Found, image_extensions
+from holotype.vision.data.decode import image_extensions
+from holotype.vision.data.table import Found
 
 __all__ = ["ShardSource", "expand_shards", "is_shards", "read_shards"]
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from holotype.errors import LeakageError
-from holotype.vision.data.tables import ImageTable
+from holotype.vision.data.table import ImageTable
 
 __all__ = ["PARTS", "divide", "raise_if_shared"]
 

@@ -17,14 +17,14 @@ from torch import Tensor
 from holotype.errors import DataError
 from holotype.names import nearest
 from holotype.tasks import Task
-from holotype.vision.data.images import ImageDataset, load_image_dataset
-from holotype.vision.data.pictures import Preprocessing
-from holotype.vision.data.tables import ImageTable
+from holotype.vision.data.load import ImageDataset, load_image_dataset
+from holotype.vision.data.preprocessing import Preprocessing
+from holotype.vision.data.table import ImageTable
 from holotype.vision.evaluation.probe import ProbeResult, knn_accuracy, linear_probe, wilson_interval
+from holotype.vision.prediction.classification import Model, evaluating, model_name, opened
 from holotype.vision.prediction.detections import detect_table
 from holotype.vision.prediction.embeddings import embedding_of
 from holotype.vision.prediction.files import Progress, decoded
-from holotype.vision.prediction.images import Model, evaluating, model_name, opened
 from holotype.vision.prediction.model import class_names, image_task, refuse
 
 __all__ = [

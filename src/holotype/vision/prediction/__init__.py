@@ -1,4 +1,4 @@
-"""Prediction: files in, answers out. `holotype.vision.prediction.images` classifies photographs."""
+"""Prediction: files in, answers out. `holotype.vision.prediction.classification` classifies photographs."""
 
 from holotype.errors import ImageError
 from holotype.extras import missing_extra
@@ -8,8 +8,14 @@ try:
 except ModuleNotFoundError as _error:
     raise missing_extra(_error, "prediction") or _error from _error
 
-from holotype.vision.data.pictures import Preprocessing, open_image, preprocess
-from holotype.vision.prediction.images import ClassProbability, ImagePrediction, predict, predict_images
+from holotype.vision.data.decode import open_image
+from holotype.vision.data.preprocessing import Preprocessing, preprocess
+from holotype.vision.prediction.classification import (
+    ClassProbability,
+    ImagePrediction,
+    predict,
+    predict_images,
+)
 
 __all__ = [
     "ClassProbability",

@@ -21,8 +21,10 @@ from torch import Tensor, nn
 
 from holotype.errors import ParameterError
 from holotype.tasks import Task
-from holotype.vision.data.pictures import AnyPath, Preprocessing, open_image
+from holotype.vision.data.decode import AnyPath, open_image
+from holotype.vision.data.preprocessing import Preprocessing
 from holotype.vision.data.resize import Placement, resize_to
+from holotype.vision.prediction.classification import ImagesReport, Model, evaluating, model_name, opened
 from holotype.vision.prediction.files import (
     Progress,
     Unreadable,
@@ -32,14 +34,13 @@ from holotype.vision.prediction.files import (
     picture_paths,
     save_picture,
 )
-from holotype.vision.prediction.images import ImagesReport, Model, evaluating, model_name, opened
 from holotype.vision.prediction.model import class_names, image_task, refuse
 from holotype.vision.prediction.rows import RowFile, check_rows, text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from holotype.vision.data.tables import ImageTable
+    from holotype.vision.data.table import ImageTable
     from holotype.vision.models.detection.interface import Detections
 
 __all__ = [

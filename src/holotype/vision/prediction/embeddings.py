@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from holotype.errors import DataError
 from holotype.tasks import Task
-from holotype.vision.data.pictures import AnyPath, Preprocessing, open_image
+from holotype.vision.data.decode import AnyPath, open_image
+from holotype.vision.data.preprocessing import Preprocessing
+from holotype.vision.prediction.classification import ImagesReport, Model, evaluating, model_name, opened
 from holotype.vision.prediction.files import Progress, Unreadable, decoded, find_images
-from holotype.vision.prediction.images import ImagesReport, Model, evaluating, model_name, opened
 from holotype.vision.prediction.model import image_task, refuse
 from holotype.vision.prediction.rows import RowFile, check_rows, finish, naming, text, unfinished
 

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from holotype.errors import DataError, ImageError, ParameterError
 from holotype.files import replacing
-from holotype.vision.data.pictures import AnyPath
-from holotype.vision.data.tables import image_extensions
+from holotype.vision.data.decode import AnyPath, image_extensions
 from holotype.vision.prediction.rows import naming
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from holotype.errors import DataError, UnknownPretrainedError
 from holotype.proteins.prediction.model import weights_of
 from holotype.tasks import Task
-from holotype.vision.data.pictures import field_of
+from holotype.vision.data.preprocessing import field_of
 
 if TYPE_CHECKING:
     from torch import nn

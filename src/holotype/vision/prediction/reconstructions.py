@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from holotype.tasks import Task
-from holotype.vision.data.pictures import AnyPath, Preprocessing, open_image
+from holotype.vision.data.decode import AnyPath, open_image
+from holotype.vision.data.preprocessing import Preprocessing
+from holotype.vision.prediction.classification import ImagesReport, Model, evaluating, model_name, opened
 from holotype.vision.prediction.files import (
     Progress,
     Unreadable,
@@ -22,7 +24,6 @@ from holotype.vision.prediction.files import (
     picture_paths,
     save_picture,
 )
-from holotype.vision.prediction.images import ImagesReport, Model, evaluating, model_name, opened
 from holotype.vision.prediction.model import image_task, refuse
 
 if TYPE_CHECKING:

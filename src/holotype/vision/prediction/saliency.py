@@ -23,9 +23,10 @@ from torch.nn import functional as F  # noqa: N812  # the name that everybody kn
 from holotype.errors import DataError, ParameterError, ShapeError
 from holotype.names import nearest
 from holotype.tasks import Task
-from holotype.vision.data.pictures import AnyPath, Preprocessing, open_image
+from holotype.vision.data.decode import AnyPath, open_image
+from holotype.vision.data.preprocessing import Preprocessing
+from holotype.vision.prediction.classification import Model, model_name, opened
 from holotype.vision.prediction.files import save_picture
-from holotype.vision.prediction.images import Model, model_name, opened
 from holotype.vision.prediction.model import class_names, image_task, refuse
 from holotype.vision.prediction.rows import check_new
 

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from holotype.errors import ImageError
 from holotype.training.steps import Step
-from holotype.vision.data.pictures import Preprocessing
+from holotype.vision.data.preprocessing import Preprocessing
 from holotype.vision.data.resize import read_image
-from holotype.vision.data.tables import ImageTable
+from holotype.vision.data.table import ImageTable
 
 _KEPT_BYTES = 1 << 30  # decoded images up to this size stay in memory
 _AHEAD = 2  # batches that are decoded while one is computed

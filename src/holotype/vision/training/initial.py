@@ -16,7 +16,7 @@ from holotype.errors import ConfigError
 from holotype.files import sha256_of
 from holotype.tasks import Task
 from holotype.training.folder import ENCODER, WEIGHTS
-from holotype.vision.data.pictures import field_of
+from holotype.vision.data.preprocessing import field_of
 
 # What may differ between an encoder and the weights that fill it: its head, and what has no tensors.
 _MAY_DIFFER = ("num_classes", "in_channels", "size", "*drop*")

@@ -20,9 +20,9 @@ from holotype.training.folder import ENCODER, RESULT, WEIGHTS, RunResult, folder
 from holotype.training.job import Amount, Tell, Work, finite, metric, result_of
 from holotype.training.lineage import lineage_of
 from holotype.training.loop import Fitted, Stepper, own_outcomes, seed_all
-from holotype.vision.data.augmentation import Augmentation, make_augmentation
-from holotype.vision.data.augmentation_presets import PRESETS
-from holotype.vision.data.images import ImageDataset, load_image_dataset
+from holotype.vision.data.augmentation.augment import Augmentation, make_augmentation
+from holotype.vision.data.augmentation.presets import PRESETS
+from holotype.vision.data.load import ImageDataset, load_image_dataset
 from holotype.vision.evaluation.probe import wilson_interval
 from holotype.vision.training.batches import ImageBatches, ImageReader, ImagesToMeasure, fewest_at_once
 from holotype.vision.training.initial import (

@@ -55,7 +55,7 @@ _AUGMENTATIONS: Mapping[str, str] = {
     Task.OBJECT_DETECTION: "flip",
     Task.MASKED_IMAGE_MODELING: "light",
 }
-# How `holotype.vision.data.augmentation` calls what each task needs.
+# How `holotype.vision.data.augmentation.augment` calls what each task needs.
 AUGMENTED: Mapping[str, str] = {
     Task.IMAGE_CLASSIFICATION: "classification",
     Task.OBJECT_DETECTION: "detection",
@@ -117,7 +117,7 @@ class ImageRecipe(AnyRecipe):
     """A checked recipe for images, complete with defaults; see `AnyRecipe`.
 
     Attributes:
-        data: what `holotype.vision.data.images.load_image_dataset` takes; a name alone as ``{"name": …}``.
+        data: what `holotype.vision.data.load.load_image_dataset` takes; a name alone as ``{"name": …}``.
         augmentation: a preset, ``{"name": …}`` and its options; None for what the model's views need.
         from_pretrained: a pretrained entry, a weight file or a run's folder that fills the encoder.
         freeze: what keeps its weights.
@@ -278,7 +278,7 @@ def _own_weights(mapping: Mapping[str, Any]) -> bool:
 def _augmentation(value: Any, task: str) -> list[str]:
     if value is None:
         return []
-    from holotype.vision.data.augmentation_presets import check_augmentation
+    from holotype.vision.data.augmentation.presets import check_augmentation
 
     return [_under("augmentation", problem) for problem in check_augmentation(value, AUGMENTED[task])]
 
@@ -287,7 +287,7 @@ def _data(data: Any, task: str | None) -> list[str]:
     """What can be told of the data before they are read."""
     if not isinstance(data, dict):
         return []
-    from holotype.vision.data.images import image_data_kinds, image_data_problems
+    from holotype.vision.data.load import image_data_kinds, image_data_problems
 
     spec = data["name"] if set(data) == {"name"} else data
     problems = image_data_problems(spec)

@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from holotype.training.folder import write_json
-from holotype.vision.data.tables import ImageTable
+from holotype.vision.data.table import ImageTable
 
 UNREADABLE = "unreadable.json"
 _WRITING = threading.Lock()  # several threads read images

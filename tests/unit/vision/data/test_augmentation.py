@@ -7,15 +7,15 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from holotype.errors import MissingExtraError, ParameterError, ShapeError  # noqa: E402
-from holotype.vision.data.augmentation import make_augmentation  # noqa: E402  # after the check that torch is there
-from holotype.vision.data.augmentation_geometry import crops, identity, mirrored, placed, turns  # noqa: E402
-from holotype.vision.data.augmentation_presets import (  # noqa: E402
+from holotype.vision.data.augmentation.augment import make_augmentation  # noqa: E402  # after the check that torch is there
+from holotype.vision.data.augmentation.geometry import crops, identity, mirrored, placed, turns  # noqa: E402
+from holotype.vision.data.augmentation.presets import (  # noqa: E402
     PRESETS,
     check_augmentation,
     count_views,
     presets_of,
 )
-from holotype.vision.data.trivial_augment import _OPERATIONS, trivial_augment  # noqa: E402
+from holotype.vision.data.augmentation.trivial_augment import _OPERATIONS, trivial_augment  # noqa: E402
 
 WITHOUT_KORNIA = {"none", "flip", "light", "digits", "digits_views", "ijepa"}
 SMALL = {"dino": {"local_size": 8, "local_crops": 3}, "digits_views": {"local_size": 8, "local_crops": 2}}
@@ -215,7 +215,7 @@ def test_boxes_stay_on_their_objects(name):
 
 
 def test_boxes_that_leave_the_image_vanish():
-    from holotype.vision.data.augmentation_geometry import move_boxes
+    from holotype.vision.data.augmentation.geometry import move_boxes
 
     zoomed = torch.tensor([[[0.5, 0, -0.5], [0, 0.5, -0.5]]])  # the upper left quarter
     boxes = torch.tensor(

@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 from PIL import Image  # noqa: E402
 
 from holotype.errors import DataError, ImageError  # noqa: E402
-from holotype.vision.data.images import load_image_dataset  # noqa: E402
+from holotype.vision.data.load import load_image_dataset  # noqa: E402
 from image_files import picture, write  # noqa: E402  # after the checks that they are there
 
 

@@ -13,7 +13,7 @@ pytest.importorskip("numpy")
 pytest.importorskip("torch")
 
 from holotype.errors import DataError, ImageError, LeakageError
-from holotype.vision.data.images import image_data_problems, load_image_dataset
+from holotype.vision.data.load import image_data_problems, load_image_dataset
 from holotype.vision.data.shards import expand_shards
 from image_files import encoded, picture, shard  # after the checks that they are there
 

@@ -18,7 +18,7 @@ import holotype
 from holotype.errors import ConfigError, DataError, HolotypeError, TrainingError
 from holotype.training import RunResult, entry_of, load_recipe, register_run, train
 from holotype.training.loop import Progress
-from holotype.vision.data.images import load_image_dataset
+from holotype.vision.data.load import load_image_dataset
 from holotype.vision.models.detection.interface import Detections
 from holotype.vision.training.batches import ImageBatches, ImageReader, ImagesToMeasure
 from holotype.vision.training.job import ImageJob
@@ -139,7 +139,7 @@ def test_the_weights_alone_say_how_to_use_them(classified: RunResult, photograph
     lineage = info.record["lineage"]
     assert set(lineage["datasets"]) == {"train", "val", "test"}
     assert load_recipe(lineage["recipe"]).digest() == lineage["recipe_sha256"]
-    from holotype.vision.prediction.images import predict_images
+    from holotype.vision.prediction.classification import predict_images
 
     files = sorted((Path(photographs["test"]) / "light").iterdir())
     assert {one.top.name for one in predict_images(net, info, files)} == {"light"}

@@ -32,7 +32,7 @@ from holotype.vision.data.dataset import HASHED_BYTES, ImageDataset, assembled, 
 from holotype.vision.data.folder import LIST_ENDINGS, has_classes, parts_of, read_folder, read_list
 from holotype.vision.data.shards import expand_shards, is_shards, read_shards
 from holotype.vision.data.splits import PARTS
-from holotype.vision.data.tables import Found, ImageTable, LabelledBoxes, PixelSource
+from holotype.vision.data.table import Found, ImageTable, LabelledBoxes, PixelSource
 
 if TYPE_CHECKING:
     from holotype.proteins.data.datasets import DatasetInfo

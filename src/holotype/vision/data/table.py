@@ -7,43 +7,25 @@ pixels in memory. Both can be pickled, for worker processes, and read from sever
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from os import cpu_count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from holotype.errors import HolotypeError, ImageError
-from holotype.extras import missing_extra
+from holotype.vision.data.decode import decode
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = [
-    "FileSource",
-    "Found",
-    "ImageSource",
-    "ImageTable",
-    "LabelledBoxes",
-    "PixelSource",
-    "decode",
-    "image_extensions",
-    "in_threads",
-    "readable_formats",
-    "sha256_of",
-]
+__all__ = ["FileSource", "Found", "ImageSource", "ImageTable", "LabelledBoxes", "PixelSource", "in_threads"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-# Formats that Pillow hands to another program, or only names.
-_NOT_READ = frozenset({"EPS", "WMF", "MPEG", "BUFR", "GRIB", "HDF5", "FITS", "PDF"})
 
 
 class LabelledBoxes(NamedTuple):
@@ -215,99 +197,6 @@ class PixelSource:
     def select(self, indices: Sequence[int]) -> PixelSource:
         """Some of them."""
         return PixelSource(self.pixels[list(indices)])
-
-
-def decode(
-    content: Path | bytes | NDArray[np.uint8],
-    name: str,
-    *,
-    at_least: tuple[int, int] | None = None,
-    stored: tuple[int, int] | None = None,
-) -> tuple[Image, tuple[int, int]]:
-    """Decode one image.
-
-    Args:
-        content: a file, the bytes of one, or grey pixels.
-        name: what messages call it.
-        at_least: (height, width): a JPEG is decoded at an eighth, a quarter or half of its size if the
-            result does not go below this.
-        stored: the (width, height) that annotations speak of. An image that has it before, and not after, it
-            is turned as its EXIF data says is left as it is stored.
-
-    Returns:
-        8-bit RGB, and the (width, height) of the undiminished image.
-
-    Raises:
-        ImageError: it cannot be read, or is not of the size that it should be.
-    """
-    pillow = _pillow()
-    if isinstance(content, np.ndarray):
-        grey = pillow.frombytes("L", content.shape[::-1], np.ascontiguousarray(content).tobytes())
-        return grey.convert("RGB"), grey.size
-    from holotype.vision.data.pictures import open_image
-
-    try:
-        file = io.BytesIO(content) if isinstance(content, bytes) else content
-        with pillow.open(file, formats=readable_formats()) as opened:
-            whole = opened.size
-            turned = opened.format in ("JPEG", "TIFF", "PNG", "WEBP", "MPO") and (
-                opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            )
-            as_stored = stored is not None and whole == stored and turned and whole[0] != whole[1]
-            upright = whole[::-1] if turned and not as_stored else whole
-            if stored is not None and upright != stored:
-                raise ImageError(
-                    f"{name} has {upright[0]} x {upright[1]} pixels; its annotations are for "
-                    f"{stored[0]} x {stored[1]}.",
-                    given=name,
-                )
-            if at_least is not None and opened.format in ("JPEG", "MPO"):
-                height, width = at_least
-                opened.draft(None, (height, width) if turned and not as_stored else (width, height))
-            if as_stored:
-                opened.load()
-                opened.getexif().pop(0x0112, None)
-                opened.info.pop("exif", None)
-            return open_image(opened), upright
-    except ImageError as error:
-        if str(error).startswith(name):
-            raise
-        raise ImageError(f"{name}: {error}", given=name) from error
-    except HolotypeError:
-        raise
-    except FileNotFoundError as error:
-        raise ImageError(f"{name}: there is no such file.", given=name) from error
-    except PermissionError as error:
-        raise ImageError(f"{name} may not be read.", given=name) from error
-    except pillow.UnidentifiedImageError as error:
-        raise ImageError(f"{name} is not a picture of any format that is read here.", given=name) from error
-    except Exception as error:  # on damaged files decoders raise whatever they stumble over
-        reason = str(error) or type(error).__name__
-        raise ImageError(f"{name} is damaged or cannot be decoded: {reason}", given=name) from error
-
-
-@lru_cache(maxsize=1)
-def image_extensions() -> frozenset[str]:
-    """The endings of files that are read as images, such as ``".jpg"``."""
-    pillow = _pillow()
-    known = pillow.registered_extensions().items()
-    return frozenset(end for end, kind in known if kind in pillow.OPEN and kind not in _NOT_READ)
-
-
-@lru_cache(maxsize=1)
-def readable_formats() -> tuple[str, ...]:
-    """Pillow's names of the formats that are read, such as ``"JPEG"``: none that runs another program."""
-    pillow = _pillow()
-    pillow.init()
-    return tuple(kind for kind in pillow.OPEN if kind not in _NOT_READ)
-
-
-def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise missing_extra(error, "reading pictures") or error from error
-    return Image
 
 
 def sha256_of(content: Path | bytes | NDArray[np.uint8]) -> bytes:

@@ -1,30 +1,25 @@
-"""Pictures: open them, crop, resize and normalise them as some weights expect."""
+"""How a picture becomes the tensor that some weights expect: cropped, resized and normalised."""
 
 from __future__ import annotations
 
 import math
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from os import PathLike, fspath
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from holotype.errors import HolotypeError, ImageError, MetadataError
-from holotype.extras import missing_extra
+from holotype.errors import MetadataError
 from holotype.names import nearest
+from holotype.vision.data.decode import AnyPath, open_image, pillow, pixels_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 RESAMPLERS = ("pillow", "tensorflow1")
-
-AnyPath = str | PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -139,10 +134,10 @@ class Preprocessing:
         window = self.window(image.width, image.height)
         height, width = self.size
         if self.resampler == "tensorflow1":
-            pixels = _tensorflow1_bicubic(_pixels(image.crop(window)), height, width)
+            pixels = _tensorflow1_bicubic(pixels_of(image.crop(window)).float(), height, width)
         else:
-            resampling = _pillow().Resampling[self.interpolation.upper()]
-            pixels = _pixels(image.resize((width, height), resampling, box=window))
+            resampling = pillow().Resampling[self.interpolation.upper()]
+            pixels = pixels_of(image.resize((width, height), resampling, box=window))
         mean = torch.tensor(self.mean)[:, None, None]
         std = torch.tensor(self.std)[:, None, None]
         return (pixels / 255.0 - mean) / std
@@ -163,90 +158,6 @@ def preprocess(image: Image | AnyPath, how: object) -> Tensor:
         MetadataError: `how` does not say enough.
     """
     return Preprocessing.of(how)(open_image(image))
-
-
-def open_image(image: Image | AnyPath) -> Image:
-    """Open a picture as 8-bit RGB, the right way up.
-
-    Turned as its EXIF data says; transparent parts on white; palettes, greyscale, CMYK and 16-bit
-    greyscale converted; of an animation the first frame.
-
-    Raises:
-        ImageError: it cannot be read; the message names the file.
-    """
-    pillow = _pillow()
-    if not isinstance(image, (str, PathLike)):
-        return _as_rgb(image, "the picture")
-    from holotype.vision.data.tables import readable_formats
-
-    path = fspath(image)
-    try:
-        # A pipe that nobody writes to would be waited for without end.
-        if not stat.S_ISREG(kind := Path(path).stat().st_mode) and not stat.S_ISDIR(kind):
-            raise ImageError(f"{path} is no file, but a pipe or a device.", given=path)
-        with pillow.open(path, formats=readable_formats()) as opened:
-            return _as_rgb(opened, path)
-    except HolotypeError:
-        raise
-    except FileNotFoundError as error:
-        raise ImageError(f"{path}: there is no such file.", given=path) from error
-    except IsADirectoryError as error:
-        raise ImageError(
-            f"{path} is a folder, not a picture.", given=path, hint="Name the pictures in it."
-        ) from error
-    except PermissionError as error:
-        raise ImageError(f"{path} may not be read.", given=path) from error
-    except pillow.UnidentifiedImageError as error:
-        raise ImageError(f"{path} is not a picture of any format that is read here.", given=path) from error
-    except Exception as error:  # on damaged files decoders raise whatever they stumble over
-        reason = str(error) or type(error).__name__
-        raise ImageError(f"{path} is damaged or cannot be decoded: {reason}", given=path) from error
-
-
-def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise missing_extra(error, "reading pictures") or error from error
-    return Image
-
-
-def _as_rgb(image: Image, what: str) -> Image:
-    from PIL import Image as pillow  # noqa: N813  # a module
-    from PIL import ImageOps
-
-    # A copy in any case: the caller's picture and the open file stay as they are.
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode == "F":
-        raise ImageError(
-            f"{what} holds floating-point pixels, whose range nothing tells.",
-            given=what,
-            hint="Save it with 8 or 16 bits a pixel.",
-        )
-    if upright.mode.startswith("I"):
-        return _from_16_bits(upright, what).convert("RGB")
-    if upright.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in upright.info:
-        seen = upright.convert("RGBA")
-        on_white = pillow.new("RGBA", seen.size, (255, 255, 255, 255))
-        return pillow.alpha_composite(on_white, seen).convert("RGB")
-    return upright.convert("RGB")
-
-
-def _from_16_bits(image: Image, what: str) -> Image:
-    """0 … 65535 → 0 … 255; Pillow's own conversion would cut everything above 255 to white."""
-    from PIL import Image as pillow  # noqa: N813  # a module
-
-    values = torch.frombuffer(bytearray(image.convert("I").tobytes()), dtype=torch.int32)
-    if int(values.min()) < 0 or int(values.max()) > 65535:
-        raise ImageError(f"{what} holds pixels outside 0 … 65535.", given=what)
-    scaled = (values / 257).round().to(torch.uint8)
-    return pillow.frombytes("L", image.size, scaled.numpy().tobytes())
-
-
-def _pixels(image: Image) -> Tensor:
-    """An RGB picture → (3, H, W), 0 … 255, float32."""
-    flat = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-    return flat.view(image.height, image.width, 3).permute(2, 0, 1).float()
 
 
 def _tensorflow1_bicubic(pixels: Tensor, height: int, width: int) -> Tensor:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw  # noqa: E402  # after the check that Pillow is
 from torch import nn  # noqa: E402
 
 from holotype.errors import HolotypeError, MetadataError, MissingExtraError, ParameterError  # noqa: E402
-from holotype.vision.data.pictures import _tensorflow1_bicubic  # noqa: E402
+from holotype.vision.data.preprocessing import _tensorflow1_bicubic  # noqa: E402
 from holotype.vision.prediction import (  # noqa: E402
     ClassProbability,
     ImageError,
@@ -175,7 +175,7 @@ def bad_files(folder):
         "text.jpg": "not a picture",
         "folder.png": "folder",
         "damaged.png": "damaged",
-        "missing.png": "no such file",
+        "missing.png": "does not exist",
     }
 
 

@@ -15,6 +15,7 @@ from PIL import Image  # noqa: E402
 import picture_models as models  # noqa: E402
 from holotype.errors import DataError, ImageError, ParameterError, UnknownPretrainedError  # noqa: E402
 from holotype.vision.prediction import open_image, predict  # noqa: E402
+from holotype.vision.prediction.classification import predict_files  # noqa: E402
 from holotype.vision.prediction.detections import (  # noqa: E402
     DetectedObject,
     colour_of,
@@ -24,7 +25,6 @@ from holotype.vision.prediction.detections import (  # noqa: E402
 )
 from holotype.vision.prediction.embeddings import embed_files, embed_images  # noqa: E402
 from holotype.vision.prediction.files import decoded, find_images, picture_paths  # noqa: E402
-from holotype.vision.prediction.images import predict_files  # noqa: E402
 from holotype.vision.prediction.reconstructions import reconstruct_files, reconstruct_images  # noqa: E402
 from holotype.vision.prediction.rows import RowFile  # noqa: E402
 

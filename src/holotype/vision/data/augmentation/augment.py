@@ -15,7 +15,7 @@ from torch import Tensor
 
 from holotype.errors import ParameterError, ShapeError
 from holotype.extras import missing_extra
-from holotype.vision.data.augmentation_geometry import (
+from holotype.vision.data.augmentation.geometry import (
     crops,
     identity,
     mirrored,
@@ -25,7 +25,7 @@ from holotype.vision.data.augmentation_geometry import (
     turns,
     uniform,
 )
-from holotype.vision.data.augmentation_presets import check_augmentation, preset_options
+from holotype.vision.data.augmentation.presets import check_augmentation, preset_options
 
 __all__ = ["Augmentation", "check_augmentation", "make_augmentation"]
 
@@ -248,7 +248,7 @@ def _kornia() -> Any:
 def _colour_changes(name: str, options: Mapping[str, float]) -> list[Change]:
     if name != "standard":
         return []
-    from holotype.vision.data.trivial_augment import trivial_augment
+    from holotype.vision.data.augmentation.trivial_augment import trivial_augment
 
     changes = [_jitter(options["colour"])] if options["colour"] else []
     changes.append(trivial_augment)

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from holotype.errors import DataError, ParameterError
 from holotype.tasks import Task
-from holotype.vision.data.pictures import AnyPath, Preprocessing, field_of, open_image
+from holotype.vision.data.decode import AnyPath, open_image
+from holotype.vision.data.preprocessing import Preprocessing, field_of
 from holotype.vision.prediction.files import Progress, Unreadable, decoded, find_images
 from holotype.vision.prediction.model import class_names, image_task, load_image_model, refuse
 from holotype.vision.prediction.rows import RowFile, check_rows, text

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from holotype.vision.data.augmentation_geometry import identity, placed, uniform
+from holotype.vision.data.augmentation.geometry import identity, placed, uniform
 
 __all__ = ["trivial_augment"]
 

@@ -1,0 +1,1 @@
+"""Augmentation: batches of images, changed at random while a network is trained."""
