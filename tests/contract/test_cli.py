@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from holotype.cli import show
+from holotype import printing
 
 HOLOTYPE = [sys.executable, "-m", "holotype"]
 
@@ -202,10 +202,12 @@ def test_wide_signs_take_two_columns(tmp_path: Path) -> None:
     for words in (["list"], ["info", "wide"], ["info", "mixed"]):
         lines = run(*words, cwd=tmp_path).stdout.splitlines()
         assert any(text[:4] in line for line in lines)
-        assert max(show.columns(line) for line in lines if " /" not in line) <= 80
-    rows = show.table(("NAME", "TASK", "ABOUT"), [("a", "網路網", "x"), ("b", "e\u0301", "y")]).splitlines()
+        assert max(printing.columns(line) for line in lines if " /" not in line) <= 80
+    rows = printing.table(
+        ("NAME", "TASK", "ABOUT"), [("a", "網路網", "x"), ("b", "e\u0301", "y")]
+    ).splitlines()
     assert [
-        show.columns(row[: row.index(last)]) for row, last in zip(rows, ("ABOUT", "x", "y"), strict=True)
+        printing.columns(row[: row.index(last)]) for row, last in zip(rows, ("ABOUT", "x", "y"), strict=True)
     ] == [14] * 3
 
 

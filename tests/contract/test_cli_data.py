@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from holotype.cli import main, show
+from holotype import printing
+from holotype.cli import main
 
 PAIRS = "".join(f"P{a}\tP{b}\t{(a + b) % 2}\n" for a in range(14) for b in range(a + 1, 14))
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
@@ -53,7 +54,7 @@ def test_the_list_is_for_people_and_programs(capsys):
 
 @pytest.mark.parametrize("words", [["data", "list"], ["data", "info", "bernett"]])
 def test_it_fits_a_narrow_terminal(words, capsys, monkeypatch):
-    monkeypatch.setattr(show, "width", lambda: 60)
+    monkeypatch.setattr(printing, "width", lambda: 60)
     _, out, _ = run(capsys, *words)
     links = ("http", "Bioinformatics")
     assert all(len(line) <= 60 or any(one in line for one in links) for line in out.splitlines())

@@ -69,8 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from holotype.cli.show import clean
     from holotype.errors import HolotypeError
+    from holotype.text import clean
 
     try:
         code: int = arguments.run(arguments)
@@ -115,7 +115,7 @@ def _warner(verb: str) -> Callable[..., None]:
     told: set[str] = set()
 
     def show(message: Warning | str, *where: object, **more: object) -> None:
-        from holotype.cli.show import plain
+        from holotype.text import plain
 
         text = plain(message)
         if text not in told and sys.stderr is not None:

@@ -8,7 +8,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from holotype.cli.show import plain, print_json, table
+from holotype.printing import print_json, table
+from holotype.text import plain
 
 if TYPE_CHECKING:
     from holotype.store.cache import CachedFile

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 
 from holotype.catalog.registry import default_registry as registry
-from holotype.cli.show import GREEN, RED, clean, coloured, plain, print_json
 from holotype.mappings import read_mapping
+from holotype.printing import GREEN, RED, coloured, print_json
+from holotype.text import clean, plain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

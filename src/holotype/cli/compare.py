@@ -6,7 +6,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from holotype.cli.evaluate import _count, _share
-from holotype.cli.show import BOLD, GREEN, coloured, fields, plain, print_json, table
+from holotype.printing import BOLD, GREEN, coloured, fields, print_json, table
+from holotype.text import plain
 
 if TYPE_CHECKING:
     from holotype.proteins.evaluation.compare import Comparison

@@ -6,8 +6,9 @@ import argparse
 from typing import Any
 
 from holotype.catalog.registry import default_registry as registry
-from holotype.cli.show import fields, number, print_json
 from holotype.errors import ConfigError, RegistryError
+from holotype.printing import fields, print_json
+from holotype.text import number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

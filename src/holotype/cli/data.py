@@ -6,7 +6,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from holotype.cli.show import BOLD, coloured, fields, number, plain, print_json, prose, table
+from holotype.printing import BOLD, coloured, fields, print_json, prose, table
+from holotype.text import number, plain
 
 if TYPE_CHECKING:
     from holotype.proteins.data.datasets import DatasetInfo

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holotype.cli import embed_images
-from holotype.cli.show import fields, number, plain, print_json, table, width
+from holotype.printing import fields, print_json, table, width
+from holotype.text import number, plain
 
 if TYPE_CHECKING:
     from holotype.proteins.data.embeddings import Embeddings

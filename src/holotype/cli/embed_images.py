@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from holotype.cli.predict_images import bar, count, finish
-from holotype.cli.show import plain
+from holotype.text import plain
 
 _ENDINGS = (".safetensors", ".pt", ".npz")
 # Options of protein embeddings, and what they are when nobody gives them.

@@ -10,7 +10,8 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from holotype.cli import evaluate_images
-from holotype.cli.show import BOLD, DIM, GREEN, RED, YELLOW, coloured, fields, plain, print_json, table, width
+from holotype.printing import BOLD, DIM, GREEN, RED, YELLOW, coloured, fields, print_json, table, width
+from holotype.text import plain
 
 if TYPE_CHECKING:
     from holotype.proteins.evaluation.evaluate import Evaluation, Value

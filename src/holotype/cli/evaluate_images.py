@@ -8,7 +8,8 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from holotype.cli.predict_images import bar, count, load
-from holotype.cli.show import BOLD, DIM, coloured, fields, number, plain, print_json, table, width
+from holotype.printing import BOLD, DIM, coloured, fields, print_json, table, width
+from holotype.text import number, plain
 
 if TYPE_CHECKING:
     from holotype.vision.evaluation.evaluate import ClassificationReport, DetectionReport, ProbeReport

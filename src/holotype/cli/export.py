@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from holotype.cli.show import number, plain, print_json
+from holotype.printing import print_json
+from holotype.text import number, plain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 
 from holotype.catalog.registry import default_registry as registry
 from holotype.cli import measure
-from holotype.cli.show import BOLD, DIM, RED, clean, coloured, fields, number, plain, print_json, prose, table
 from holotype.cli.zoos import zoo_as_dict, zoo_as_text
 from holotype.errors import UnknownModelError
 from holotype.frozen import thaw
 from holotype.names import nearest
+from holotype.printing import BOLD, DIM, RED, coloured, fields, print_json, prose, table
 from holotype.records import ModelInfo, PretrainedMetadata, ZooInfo
+from holotype.text import clean, number, plain
 
 _SHOWN = 20
 

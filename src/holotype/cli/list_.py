@@ -6,7 +6,8 @@ import argparse
 import sys
 
 from holotype.catalog.registry import default_registry as registry
-from holotype.cli.show import DIM, YELLOW, clean, coloured, plain, print_json, table
+from holotype.printing import DIM, YELLOW, coloured, print_json, table
+from holotype.text import clean, plain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

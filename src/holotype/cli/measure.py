@@ -6,7 +6,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from holotype.cli.predict_images import count, rate
-from holotype.cli.show import BOLD, coloured, fields, number
+from holotype.printing import BOLD, coloured, fields
+from holotype.text import number
 
 if TYPE_CHECKING:
     from holotype.weights.measure import Measurement

@@ -8,7 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 from holotype.cli import predict_images
-from holotype.cli.show import BOLD, DIM, GREEN, coloured, number, plain, print_json
+from holotype.printing import BOLD, DIM, GREEN, coloured, print_json
+from holotype.text import number, plain
 
 if TYPE_CHECKING:
     from holotype.proteins.prediction.interactions import PredictionReport

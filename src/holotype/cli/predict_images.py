@@ -11,7 +11,8 @@ from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
-from holotype.cli.show import BOLD, DIM, GREEN, coloured, number, plain, print_json, table
+from holotype.printing import BOLD, DIM, GREEN, coloured, print_json, table
+from holotype.text import number, plain
 
 if TYPE_CHECKING:
     from holotype.vision.prediction.classification import ImagesReport

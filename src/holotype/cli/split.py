@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from holotype.cli.show import plain, print_json, prose
+from holotype.printing import print_json, prose
+from holotype.text import plain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

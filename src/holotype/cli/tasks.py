@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from holotype.catalog.registry import default_registry as registry
-from holotype.cli.show import print_json, table
+from holotype.printing import print_json, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

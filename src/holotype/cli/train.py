@@ -9,7 +9,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from holotype.cli.show import fields, plain, print_json
+from holotype.printing import fields, print_json
+from holotype.text import plain
 
 if TYPE_CHECKING:
     from holotype.training.folder import RunResult

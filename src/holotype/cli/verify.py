@@ -7,7 +7,8 @@ import dataclasses
 import sys
 from typing import TYPE_CHECKING
 
-from holotype.cli.show import GREEN, RED, coloured, plain, print_json
+from holotype.printing import GREEN, RED, coloured, print_json
+from holotype.text import plain
 
 if TYPE_CHECKING:
     from holotype.store.cache import Verified

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from holotype.catalog.registry import default_registry as registry
-from holotype.cli.show import BOLD, coloured, fields, print_json, table
+from holotype.printing import BOLD, coloured, fields, print_json, table
 from holotype.records import ZooInfo
 
 

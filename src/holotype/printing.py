@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from holotype.text import plain
+
 BOLD, DIM, RED, GREEN, YELLOW = "1", "2", "31", "32", "33"
 
 
@@ -23,20 +25,6 @@ def coloured(text: str, code: str) -> str:
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
     return f"\033[{code}m{text}\033[0m"
-
-
-def plain(text: object) -> str:
-    """One line without control characters: what a stranger registered must not drive a terminal."""
-    return _printable(" ".join(str(text).split()))
-
-
-def clean(text: object) -> str:
-    """The same for a message of several lines, whose line breaks and indentation are kept."""
-    return "\n".join(map(_printable, str(text).split("\n")))
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def columns(text: str) -> int:
@@ -171,11 +159,6 @@ def prose(text: str, indent: int = 2) -> str:
 
 def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
-
-
-def number(value: int | None) -> str:
-    """``740,609``, or a dash."""
-    return "–" if value is None else f"{value:,}"
 
 
 def print_json(value: Any) -> None:
