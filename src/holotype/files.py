@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from holotype.errors import DataError, HolotypeError
+from holotype.names import nearest
 
 AnyPath = str | os.PathLike[str]
 
@@ -87,6 +88,19 @@ def check_new(*paths: AnyPath, overwrite: bool = False, error: type[HolotypeErro
                 given=str(path),
                 hint="Choose another name, or replace it: --overwrite (in Python: overwrite=True).",
             )
+
+
+def unreadable(path: AnyPath, problem: OSError) -> DataError:
+    """The error for a file that cannot be read; where it does not exist, with the nearest names beside it."""
+    path = Path(path)
+    there: list[str] = []
+    if isinstance(problem, FileNotFoundError) and path.parent.is_dir():
+        there = [str(other) for other in path.parent.iterdir() if other.is_file()]
+    return DataError(
+        f"{path} cannot be read: {problem.strerror or problem}.",
+        given=str(path),
+        nearest=nearest(str(path), there),
+    )
 
 
 def sha256_of(file: AnyPath | BinaryIO) -> str:

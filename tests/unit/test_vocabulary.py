@@ -59,6 +59,15 @@ def test_a_folder_is_no_place_to_write_a_file(tmp_path):
         files.write_file(tmp_path, b"")
 
 
+def test_a_file_that_cannot_be_read_names_its_neighbours(tmp_path):
+    files.write_file(tmp_path / "yeast.tsv", b"")
+    problem = FileNotFoundError(errno.ENOENT, "No such file or directory")
+    error = files.unreadable(tmp_path / "yeasts.tsv", problem)
+    assert "yeasts.tsv cannot be read: No such file" in str(error)
+    assert error.nearest == (str(tmp_path / "yeast.tsv"),)
+    assert files.unreadable(tmp_path / "yeasts.tsv", PermissionError(13, "Permission denied")).nearest == ()
+
+
 def test_hashes(tmp_path):
     content = "Äpfel".encode()
     path = files.write_file(tmp_path / "a", content)

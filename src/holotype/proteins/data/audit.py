@@ -11,14 +11,14 @@ one sequence under two names                                 leak
 near-duplicates                                              leak
 ===========================================  ======  ======  ======
 
-Proteins count as the same where their sequences are. Under c2 a near-duplicate of a training protein
-counts as seen. Whatever is found is told, forbidden or not. Near-duplicates come from the k-mer screen of
+Proteins with the same sequence count as the same. Under c2 a near-duplicate of a training protein counts as
+seen. The audit lists everything it finds, forbidden or not. Near-duplicates come from the k-mer screen of
 `holotype.proteins.data.similarity`, which needs nothing installed, or from clusters of mmseqs2 or cd-hit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any
@@ -27,14 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holotype.errors import DataError, LeakageError
-from holotype.proteins.data.pairs import PairTable, align
+from holotype.proteins.data.pairs import PairTable, align, counts_in_words
 from holotype.proteins.data.similarity import NEAR_DUPLICATE, TOOLS, cluster_sequences, similar_pairs
-from holotype.proteins.data.splits import PROTOCOLS
+from holotype.proteins.data.splits import PARTS, PROTOCOLS, check_protocol
+from holotype.text import SHOWN, bulleted
 
 __all__ = ["Audit", "Finding", "audit_splits"]
 
-_ORDER = ("train", "val", "test")
-_SHOWN = 5
 _FORBIDDEN = {
     "shared_pair": PROTOCOLS,
     "contradiction": PROTOCOLS,
@@ -52,17 +51,17 @@ _RULE = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that two parts have in common.
+    """Something that two parts have in common.
 
     Attributes:
         kind: ``"shared_pair"``, ``"contradiction"``, ``"seen_pair"``, ``"shared_protein"``,
             ``"identical_sequence"``, ``"near_duplicate"`` or ``"not_screened"``.
-        parts: the two parts; the second is the one that is leaked into.
-        count: how many pairs or proteins of the second part it concerns.
-        of: how many that part has.
-        forbidden: by the protocol.
-        message: in plain words.
-        examples: the worst few.
+        parts: the two parts; information leaks from the first into the second.
+        count: how many pairs or proteins of the second part are affected.
+        of: how many pairs or proteins the second part has.
+        forbidden: whether the protocol forbids it.
+        message: one sentence with the counts.
+        examples: the first or worst few.
     """
 
     kind: str
@@ -82,15 +81,16 @@ class Audit:
     """What a split audit found.
 
     Attributes:
-        protocol: what the split was held to; None: nothing was promised, and only repeated pairs count.
+        protocol: the protocol that the split was checked against; with None only repeated pairs are
+            forbidden.
         parts: part -> pairs, proteins, positives, positive_rate, and the degrees of its proteins (mean,
-            median, max, and the part of all pairs that the busiest hundredth of proteins is in).
-        classes: held-out part -> how many pairs are C1, C2, C3 with respect to training, by the names.
+            median, max, and the share of all pairs that involve the busiest hundredth of proteins).
+        classes: held-out part -> number of pairs in C1, C2 and C3 with respect to training, by name.
         classes_by_sequence: the same, where a protein counts as seen if training has its sequence or a
             near-duplicate.
-        findings: all that two parts have in common, the worst first.
-        similarity: what looked for near-duplicates.
-        min_identity: from which identity on two proteins count as near-duplicates.
+        findings: everything that two parts have in common, the worst first.
+        similarity: the method that found near-duplicates.
+        min_identity: the least identity of near-duplicates.
     """
 
     protocol: str | None
@@ -103,12 +103,12 @@ class Audit:
 
     @property
     def problems(self) -> tuple[Finding, ...]:
-        """What the protocol forbids; empty if the split keeps its promise."""
+        """The findings that the protocol forbids."""
         return tuple(one for one in self.findings if one.forbidden)
 
     @property
     def ok(self) -> bool:
-        """Does the split keep its promise?"""
+        """Whether the split keeps to its protocol."""
         return not self.problems
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,38 +128,33 @@ class Audit:
         }
 
     def lines(self) -> list[str]:
-        """The audit in plain words."""
-        told = []
-        for name, part in self.parts.items():
-            rate = f", {part['positive_rate']:.1%} positive" if "positive_rate" in part else ""
-            told.append(
-                f"{name}: {part['pairs']:,} pairs of {part['proteins']:,} proteins{rate}; degree "
-                f"{part['degree_median']:g} (median) to {part['degree_max']:,}"
-            )
+        """The audit as text, a line for each part, class and finding."""
+        lines = [
+            f"{name}: {counts_in_words(part)}; degree {part['degree_median']:g} (median) to "
+            f"{part['degree_max']:,}"
+            for name, part in self.parts.items()
+        ]
         for name, counts in self.classes.items():
-            told.append(f"{name}: " + ", ".join(f"{kind} {count:,}" for kind, count in counts.items()))
+            lines.append(f"{name}: {_classes_in_words(counts)}")
             others = self.classes_by_sequence[name]
             if others != counts:
-                text = ", ".join(f"{kind} {count:,}" for kind, count in others.items())
-                told.append(f"{name}, counting near-duplicates as seen: {text}")
-        told += [f"{'LEAK' if one.forbidden else 'note'}: {one}" for one in self.findings]
+                lines.append(f"{name}, counting near-duplicates as seen: {_classes_in_words(others)}")
+        lines += [f"{'LEAK' if one.forbidden else 'note'}: {one}" for one in self.findings]
         promise = f"protocol {self.protocol}" if self.protocol else "no promise"
-        told.append(f"{promise}: {'kept' if self.ok else 'broken'}")
-        return told
+        return [*lines, f"{promise}: {'kept' if self.ok else 'broken'}"]
 
     def raise_if_leaking(self) -> None:
-        """Refuse a split that breaks its promise.
+        """Refuse a split that breaks its protocol.
 
         Raises:
-            LeakageError: it does; the message lists the worst, and what the protocol forbids.
+            LeakageError: the message lists what the protocol forbids and what was found.
         """
         if self.ok:
             return
         protocol = self.protocol or "c1"
         lines = [str(one) for one in self.problems]
         raise LeakageError(
-            f"training would see what the test is about: {_RULE[protocol]}.\n"
-            + "\n".join(f"  - {line}" for line in lines),
+            f"training would see what the test is about: {_RULE[protocol]}.\n{bulleted(lines)}",
             given=self.protocol,
             problems=lines,
             hint=f"Divide it again: holotype split PAIRS --protocol {protocol} --seed 1"
@@ -180,46 +175,46 @@ def audit_splits(
     similarity: str | Mapping[str, Any] = "kmer",
     min_identity: float = NEAR_DUPLICATE,
 ) -> Audit:
-    """Look for what the parts of a split have in common.
+    """Find what the parts of a split have in common.
 
     Args:
-        splits: ``"train"``, ``"val"`` and ``"test"``, as far as there are any.
+        splits: some of ``"train"``, ``"val"`` and ``"test"``.
         sequences: of the proteins, by name. A protein without one is compared by its name alone.
-        protocol: what the split promises: ``"c1"``, ``"c2"`` or ``"c3"``; None: nothing.
-        similarity: what finds near-duplicates: ``"kmer"``, ``"mmseqs"``, ``"cd-hit"``, ``"none"``, or a
-            mapping from name to cluster.
-        min_identity: from which identity on two proteins count as near-duplicates.
+        protocol: what the split promises: ``"c1"``, ``"c2"``, ``"c3"``, or None for nothing.
+        similarity: the method that finds near-duplicates: ``"kmer"``, ``"mmseqs"``, ``"cd-hit"``,
+            ``"none"``, or a mapping from name to cluster.
+        min_identity: the least identity of near-duplicates.
 
     Raises:
         DataError: an unknown protocol or similarity, or a tool that is not installed.
     """
-    if protocol is not None and protocol not in PROTOCOLS:
-        raise DataError(f"no protocol named {protocol!r}.", given=protocol, nearest=PROTOCOLS)
+    if protocol is not None:
+        check_protocol(protocol)
     if isinstance(similarity, str) and similarity not in (*TOOLS, "none"):
         raise DataError(f"no similarity named {similarity!r}.", given=similarity, nearest=(*TOOLS, "none"))
-    names = [name for name in _ORDER if name in splits] + [name for name in splits if name not in _ORDER]
+    names = [name for name in PARTS if name in splits] + [name for name in splits if name not in PARTS]
     tables = dict(zip(names, align(*(splits[name] for name in names)), strict=True))
-    looking = _Looking(tables, sequences, protocol or "c1")
-    looking.screen(similarity, min_identity)
+    search = _Search(tables, sequences, protocol or "c1")
+    search.screen(similarity, min_identity)
     for one, other in combinations(names, 2):
-        looking.compare(one, other)
-    findings = sorted(looking.findings, key=lambda f: (not f.forbidden, "train" not in f.parts, -f.count))
+        search.compare(one, other)
+    findings = sorted(search.findings, key=lambda f: (not f.forbidden, "train" not in f.parts, -f.count))
     held_out = [name for name in names if name != "train"] if "train" in tables else []
     return Audit(
         protocol=protocol,
         parts={name: _described(table) for name, table in tables.items()},
-        classes={name: looking.classes(name, by="name") for name in held_out},
-        classes_by_sequence={name: looking.classes(name, by="near") for name in held_out},
+        classes={name: search.classes(name, by="name") for name in held_out},
+        classes_by_sequence={name: search.classes(name, by="near") for name in held_out},
         findings=tuple(findings),
-        similarity=looking.similarity,
+        similarity=search.similarity,
         min_identity=min_identity,
     )
 
 
-class _Looking:
-    """An audit on its way.
+class _Search:
+    """The findings so far.
 
-    Shapes: N proteins of all parts; U different sequences among them (a protein without one is its own).
+    Shapes: N proteins of all parts; U units: different sequences, and proteins without one.
     """
 
     def __init__(self, tables: dict[str, PairTable], sequences: Mapping[str, str], protocol: str) -> None:
@@ -237,7 +232,7 @@ class _Looking:
         self.holds = {name: self._units(used) for name, used in self.used.items()}  # (U,) bool
         lost = sum(not known for known, _ in texts)
         if lost:
-            first = [name for name, (known, _) in zip(self.names, texts, strict=True) if not known][:_SHOWN]
+            first = [name for name, (known, _) in zip(self.names, texts, strict=True) if not known][:SHOWN]
             message = f"{lost:,} proteins have no sequence, and were compared by name alone"
             self.findings.append(
                 Finding("not_screened", ("", ""), lost, len(self.names), False, message, tuple(first))
@@ -249,7 +244,7 @@ class _Looking:
         return held
 
     def screen(self, similarity: str | Mapping[str, Any], min_identity: float) -> None:
-        """Find near-duplicates among all sequences, as links from one unit to another."""
+        """Find near-duplicates among all sequences: links from one unit to another."""
         self.low = self.high = np.zeros(0, np.int64)
         self.identity = np.zeros(0, np.float32)
         self.similarity = similarity if isinstance(similarity, str) else "clusters"
@@ -274,7 +269,7 @@ class _Looking:
         self._link_clusters(cluster)
 
     def _link_clusters(self, cluster: Mapping[int, Any]) -> None:
-        """In each cluster, link every unit with one unit of each part: enough to see all that is shared."""
+        """In each cluster, link every unit with one unit of each part: enough to find what is shared."""
         members: dict[Any, list[int]] = {}
         for at, one in cluster.items():
             members.setdefault(one, []).append(at)
@@ -288,7 +283,7 @@ class _Looking:
         self.identity = np.full(len(rows), np.nan, np.float32)
 
     def near(self, part: str) -> NDArray[np.bool_]:
-        """(U,) is this sequence, or a near-duplicate, in the part?"""
+        """(U,) whether the part has this sequence or a near-duplicate."""
         held = self.holds[part]
         reached = held.copy()
         reached[self.high[held[self.low]]] = True
@@ -296,7 +291,7 @@ class _Looking:
         return reached
 
     def classes(self, part: str, *, by: str) -> dict[str, int]:
-        """How many pairs of a part are C1, C2 and C3 with respect to training."""
+        """The number of pairs of a part in C1, C2 and C3 with respect to training."""
         if by == "name":
             seen = np.zeros(len(self.names), bool)
             seen[self.used["train"]] = True
@@ -308,13 +303,13 @@ class _Looking:
         return {f"C{at}": count for at, count in enumerate(counts, 1)}
 
     def compare(self, one: str, other: str) -> None:
-        """Note what two parts have in common."""
+        """Add the findings of two parts."""
         self._compare_pairs(one, other)
-        if one == "train" and self.protocol == "c2":  # under c1 it is the rule, under c3 told otherwise
+        if one == "train" and self.protocol == "c2":  # c1 expects it, c3 reports the proteins
             self._compare_seen(other)
         shared = np.intersect1d(self.used[one], self.used[other])
         self._note("shared_protein", one, other, len(shared), f"proteins of {other} are in {one}",
-                   [self.names[at] for at in shared[:_SHOWN].tolist()])  # fmt: skip
+                   [self.names[at] for at in shared[:SHOWN].tolist()])  # fmt: skip
         self._compare_identical(one, other, shared)
         self._compare_near(one, other)
 
@@ -323,7 +318,7 @@ class _Looking:
         rows = np.flatnonzero(np.isin(theirs, mine))
         table = self.tables[other]
         self._note("shared_pair", one, other, len(rows), f"pairs of {other} are in {one}",
-                   self._shown(table, rows), of=len(table))  # fmt: skip
+                   table.examples(rows), of=len(table))  # fmt: skip
         before = self.tables[one].labels
         if table.labels is None or before is None or not len(rows):
             return
@@ -331,7 +326,7 @@ class _Looking:
         labelled = np.unique(mine * 2 + before)
         opposite = rows[np.isin(theirs[rows] * 2 + 1 - table.labels[rows], labelled)]
         self._note("contradiction", one, other, len(opposite),
-                   f"pairs of {other} have the other label in {one}", self._shown(table, opposite),
+                   f"pairs of {other} have the other label in {one}", table.examples(opposite),
                    of=len(table))  # fmt: skip
 
     def _compare_seen(self, other: str) -> None:
@@ -340,7 +335,7 @@ class _Looking:
         rows = np.flatnonzero(seen[table.a] & seen[table.b])
         self._note("seen_pair", "train", other, len(rows),
                    f"pairs of {other} have both proteins, or near-duplicates of them, in train",
-                   self._shown(table, rows), of=len(table))  # fmt: skip
+                   table.examples(rows), of=len(table))  # fmt: skip
 
     def _compare_identical(self, one: str, other: str, shared: NDArray[Any]) -> None:
         theirs = np.setdiff1d(self.used[other], shared)
@@ -348,7 +343,7 @@ class _Looking:
         name_in_one = dict(zip(self.unit[self.used[one]].tolist(), self.used[one].tolist(), strict=True))
         examples = [
             f"{self.names[at]} is {self.names[name_in_one[int(self.unit[at])]]}"
-            for at in same[:_SHOWN].tolist()
+            for at in same[:SHOWN].tolist()
         ]
         self._note("identical_sequence", one, other, len(same),
                    f"proteins of {other} are in {one} under another name", examples)  # fmt: skip
@@ -368,7 +363,7 @@ class _Looking:
         examples = [
             f"{self._name(at, other)} and {self._name(to, one)}"
             + ("" if np.isnan(identity) else f" ({identity:.0%})")
-            for at, (identity, to) in worst[:_SHOWN]
+            for at, (identity, to) in worst[:SHOWN]
         ]
         concerned = int(np.isin(self.unit[self.used[other]], list(best)).sum())
         self._note("near_duplicate", one, other, concerned,
@@ -383,10 +378,6 @@ class _Looking:
         a, b = self.unit[table.a], self.unit[table.b]
         return np.minimum(a, b) * max(self.count, 1) + np.maximum(a, b)
 
-    def _shown(self, table: PairTable, rows: NDArray[np.int64]) -> list[str]:
-        some = table.take(rows[:_SHOWN])
-        return [f"{a} {b}" for a, b in zip(some.names_a, some.names_b, strict=True)]
-
     def _note(
         self,
         kind: str,
@@ -394,7 +385,7 @@ class _Looking:
         other: str,
         count: int,
         what: str,
-        examples: list[str],
+        examples: Sequence[str],
         of: int | None = None,
     ) -> None:
         if not count:
@@ -409,18 +400,17 @@ class _Looking:
         self.findings.append(Finding(kind, (one, other), count, total, forbidden, text, (*examples, *more)))
 
 
+def _classes_in_words(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind} {count:,}" for kind, count in counts.items())
+
+
 def _described(table: PairTable) -> dict[str, Any]:
-    made: dict[str, Any] = {"pairs": len(table), "proteins": len(table.used())}
-    if table.labels is not None:
-        positives = int(table.labels.sum(dtype=np.int64))
-        made |= {
-            "positives": positives,
-            "negatives": len(table) - positives,
-            "positive_rate": positives / max(len(table), 1),
-        }
+    counts = table.counts()
+    if "positives" in counts:
+        counts["negatives"] = counts["pairs"] - counts["positives"]
     degrees = np.sort(table.degrees()[table.used()])[::-1]
     busiest = table.degrees() >= (degrees[max(len(degrees) // 100 - 1, 0)] if len(degrees) else 1)
-    return made | {
+    return counts | {
         "degree_mean": float(degrees.mean()) if len(degrees) else 0.0,
         "degree_median": float(np.median(degrees)) if len(degrees) else 0.0,
         "degree_max": int(degrees[0]) if len(degrees) else 0,

@@ -42,13 +42,14 @@ from holotype.errors import (
     ConfigError,
     DataError,
     MetadataError,
+    StoreError,
     UnknownDatasetError,
     UnknownZooError,
 )
-from holotype.files import sha256_of
+from holotype.files import sha256_of, write_file
 from holotype.names import is_name, natural_key, nearest, split_qualified
 from holotype.proteins.data.fasta import read_proteins
-from holotype.proteins.data.pairs import PairTable, read_pairs, write_bytes, write_pairs
+from holotype.proteins.data.pairs import PairTable, read_pairs, write_pairs
 
 if TYPE_CHECKING:
     from holotype.catalog.zoos import ZooSpec
@@ -365,7 +366,7 @@ def copy_dataset(
     files = fetch_dataset(info, progress=progress)
     _make(folder)
     for role, to in copies.items():
-        write_bytes(to, files[role].read_bytes())
+        write_file(to, files[role].read_bytes(), error=StoreError)
     if info.holds == "images":
         return dict(copies)
     _write_yaml(folder / "dataset.yaml", listed)
@@ -439,7 +440,7 @@ def split_files(
         "outputs": {f"{part}.tsv": _sha256(folder / f"{part}.tsv") for part in made},
         "notes": list(made.notes),
     }
-    write_bytes(folder / "split.json", (json.dumps(record, indent=2) + "\n").encode())
+    write_file(folder / "split.json", (json.dumps(record, indent=2) + "\n").encode(), error=StoreError)
     (folder / "dataset.yaml").unlink(missing_ok=True)
     if sequences is not None:
         listed_from = [_seen_from(folder, path) for path in files[1:]]
@@ -526,9 +527,9 @@ def _seen_from(folder: Path, path: Path) -> str:
 
 
 def _write_yaml(path: Path, mapping: Mapping[str, Any]) -> None:
-    import yaml
+    from holotype.mappings import as_yaml
 
-    write_bytes(path, yaml.safe_dump(dict(mapping), sort_keys=False, allow_unicode=True).encode())
+    write_file(path, as_yaml(mapping), error=StoreError)
 
 
 def _as_path(source: str | Path, folder: Path) -> Path | None:

@@ -5,10 +5,10 @@
     >sp|P04637|P53_HUMAN Cellular tumor antigen p53      P04637<tab>MEEPQSDPSVEPPLSQ…
     MEEPQSDPSVEPPLSQETFSDLWKLLPENNVLSPLPSQAM
 
-What is harmless is put right, counted and told in `Proteins.notes`: lower case, gaps, a ``*`` at the end,
-Windows line ends, blank lines, a record that is there twice. The letters B J O U X Z are kept: every encoder
-says what it does with them. Whatever could change which protein is meant is a `DataError` that names file
-and line.
+Harmless deviations are corrected, counted and listed in `Proteins.notes`: lower case, gaps, a ``*`` at the
+end, Windows line ends, blank lines, a repeated record. The letters B J O U X Z are kept: each encoder
+documents what it does with them. Whatever could change which protein is meant raises a `DataError` that
+names file and line.
 """
 
 from __future__ import annotations
@@ -23,26 +23,25 @@ from pathlib import Path
 from string import ascii_letters
 
 from holotype.errors import DataError
-from holotype.names import nearest
+from holotype.files import unreadable
+from holotype.proteins.data.tables import GZIP, damaged_gzip
+from holotype.text import bulleted, counted
 
 _UNUSUAL = "BJOUXZ"
 _LETTERS = frozenset(ascii_letters)
 _GAPS = "-."
 _TITLES = frozenset({"sequence", "seq", "protein_sequence", "aa_sequence"})
 _PACKED = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-_GZIP = b"\x1f\x8b"
-# So many letters of A C G T U N alone are hardly a protein.
-_SURELY = 30
-# Problems beyond these are only counted.
-_SHOWN = 8
+_SURELY = 30  # a sequence of so many letters, all of them A C G T U N, is hardly a protein
+_SHOWN = 8  # further problems are only counted
 
 
 class Proteins(Mapping[str, str]):
     """Sequences by name, in the order of the file; upper-case letters A–Z only, none empty.
 
     Attributes:
-        notes: what was put right on the way, a line for each kind; empty if nothing was.
-        source: where they come from, for messages.
+        notes: what was corrected while reading, a line for each kind; empty if nothing was.
+        source: the files, for messages.
     """
 
     def __init__(
@@ -74,18 +73,18 @@ def read_proteins(*paths: str | Path) -> Proteins:
     r"""Read FASTA files, or tables of two columns, name and sequence.
 
     A protein's name is the first word of its header, whole (``sp|P04637|P53_HUMAN``), or the first cell of
-    its row. The kind of a file is told by its content, and so is gzip. The same name with the same sequence
-    counts once, within a file and among files.
+    its row. The content of a file decides its kind, and whether it is gzip. A repeated name with the same
+    sequence counts once, within a file and among files.
 
     Args:
         *paths: one file or more; their proteins are joined.
 
     Returns:
-        The sequences, with notes of what was put right.
+        The sequences, with notes of what was corrected.
 
     Raises:
-        DataError: a file cannot be read; a record is empty, nameless or holds what is no residue; a
-            name has two sequences. The message names file and line of each.
+        DataError: a file cannot be read; a record is empty, has no name or holds a character that is not a
+            residue; a name has two sequences. The message names file and line of each.
 
     Example:
         >>> import tempfile
@@ -102,7 +101,7 @@ def read_proteins(*paths: str | Path) -> Proteins:
     source = ", ".join(map(str, paths))
     if reading.problems:
         raise DataError(
-            "\n".join([f"{source} cannot be used:", *_listed(reading.problems)]),
+            f"{source} cannot be used:\n{bulleted(reading.problems, _SHOWN)}",
             problems=reading.problems,
             given=source,
         )
@@ -111,7 +110,7 @@ def read_proteins(*paths: str | Path) -> Proteins:
 
 @dataclass
 class _Counts:
-    """What was put right."""
+    """How often each kind of deviation was found."""
 
     lower: int = 0
     stops: int = 0
@@ -129,30 +128,30 @@ class _Counts:
 
     def notes(self) -> list[str]:
         letters = ", ".join(f"{letter} {self.unusual[letter]:,}" for letter in sorted(self.unusual))
-        told = [
+        corrected = [
             (self.lower, "{} had lower-case letters: made upper case"),
             (self.stops, "{} ended in '*': removed"),
             (self.gapped, f"{{}} had gaps: {self.gaps:,} signs '-' or '.' removed"),
             (self.spaced, "{} had spaces among the residues: removed"),
             (self.with_unusual, f"{{}} hold letters beyond the twenty ({letters}): kept"),
-            (self.repeated, "{} came again under the same name: kept once"),
+            (self.repeated, "{} repeated under the same name: kept once"),
             (
                 self.nucleotides,
-                "{} hold nothing but A C G T U N: DNA or RNA, which is no protein? Kept as is",
+                "{} hold only the letters A C G T U N and may be DNA or RNA: kept",
             ),
         ]
-        found = [text.format(_sequences(count)) for count, text in told if count]
+        found = [text.format(counted(count, "sequence")) for count, text in corrected if count]
         lines = [
             (self.blank, "blank line"),
             (self.comments, "comment line"),
-            (self.titles, "line of column titles"),
+            (self.titles, "header line"),
         ]
-        found += [f"{count:,} {what}{'s' * (count > 1)} skipped" for count, what in lines if count]
+        found += [f"{counted(count, what)} skipped" for count, what in lines if count]
         return found + self.files
 
 
 class _Reading:
-    """Files on their way into `Proteins`."""
+    """The sequences, problems and counts of the files read so far."""
 
     def __init__(self) -> None:
         self.sequences: dict[str, str] = {}
@@ -178,18 +177,18 @@ class _Reading:
             )
 
     def _text(self, path: Path) -> io.StringIO:
-        """The text of a file, its line ends made one."""
+        """The text of a file, its line ends normalized."""
         data = _bytes(path)
         kind = next((name for magic, name in _PACKED.items() if data.startswith(magic)), None)
         if kind is not None:
             raise DataError(
-                f"{path} is packed with {kind}; plain text and gzip can be read.",
+                f"{path} is compressed with {kind}; plain text and gzip can be read.",
                 given=str(path),
-                hint="Unpack it first.",
+                hint="Decompress it first.",
             )
         if b"\0" in data:
             raise DataError(
-                f"{path} is no plain text (it holds NUL bytes; UTF-16, perhaps).",
+                f"{path} is not plain text: it holds NUL bytes, as UTF-16 does.",
                 given=str(path),
                 hint=f"iconv -f UTF-16 -t UTF-8 {path} > proteins.fasta",
             )
@@ -244,8 +243,7 @@ class _Reading:
                 self._add(cells[0] or None, path, number, [(number, cells[1])] if cells[1] else [])
             else:
                 self.problems.append(
-                    f"{path}:{number}: {len(cells)} column{'s' * (len(cells) > 1)}, where there are two: "
-                    "name, tab, sequence"
+                    f"{path}:{number}: expected two columns (name, tab, sequence), got {len(cells)}"
                 )
 
     def _add(self, name: str | None, path: Path, begun: int, lines: list[tuple[int, str]]) -> None:
@@ -272,15 +270,15 @@ class _Reading:
             )
 
     def _clean(self, name: str, path: Path, lines: list[tuple[int, str]]) -> str | None:
-        """One sequence, put right; None after noting why that cannot be."""
+        """One corrected sequence; None after noting why it cannot be used."""
         counts = self.counts
         raw = "".join(line for _, line in lines)
         if not (raw.isascii() and raw.isalpha()):
-            bare = "".join(raw.split())
-            counts.spaced += bare != raw
-            ungapped = bare.replace("-", "").replace(".", "")
-            counts.gapped += ungapped != bare
-            counts.gaps += len(bare) - len(ungapped)
+            compact = "".join(raw.split())
+            counts.spaced += compact != raw
+            ungapped = compact.replace("-", "").replace(".", "")
+            counts.gapped += ungapped != compact
+            counts.gaps += len(compact) - len(ungapped)
             raw = ungapped.rstrip("*")
             counts.stops += raw != ungapped
             if raw and not (raw.isascii() and raw.isalpha()):
@@ -298,12 +296,12 @@ class _Reading:
 
 
 def _wrong(name: str, path: Path, lines: list[tuple[int, str]]) -> str:
-    """What in a sequence is no residue, and where."""
+    """A line for the first character of a sequence that is not a residue."""
     signs = [(number, sign) for number, line in lines for sign in line if not sign.isspace()]
-    while signs[-1][1] in "*-.":  # what may stand at the end
+    while signs[-1][1] in "*-.":  # allowed at the end
         signs.pop()
     number, sign = next((n, sign) for n, sign in signs if sign not in _LETTERS and sign not in _GAPS)
-    why = ": a stop inside the sequence" if sign == "*" else ", which is no residue"
+    why = ": a stop inside the sequence" if sign == "*" else ", which is not a residue"
     return f"{path}:{number}: {name!r} holds {sign!r}{why}"
 
 
@@ -311,33 +309,10 @@ def _bytes(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        there: list[str] = []
-        if isinstance(error, FileNotFoundError):
-            try:
-                there = [str(other) for other in path.parent.iterdir() if other.is_file()]
-            except OSError:
-                there = []
-        raise DataError(
-            f"{path} cannot be read: {error.strerror or error}.",
-            given=str(path),
-            nearest=nearest(str(path), there),
-        ) from error
-    if not data.startswith(_GZIP):
+        raise unreadable(path, error) from error
+    if not data.startswith(GZIP):
         return data
     try:
         return gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            f"{path} is a damaged or incomplete gzip file: {error}.",
-            given=str(path),
-            hint="Fetch it again; 'gzip -t FILE' tests it.",
-        ) from error
-
-
-def _sequences(count: int) -> str:
-    return f"{count:,} sequence{'s' * (count != 1)}"
-
-
-def _listed(problems: list[str]) -> list[str]:
-    more = len(problems) - _SHOWN
-    return [f"  {one}" for one in problems[:_SHOWN]] + ([f"  … and {more:,} more"] if more > 0 else [])
+        raise damaged_gzip(path, error) from error

@@ -10,11 +10,11 @@ The rules, each counted in `PairReport`:
 ================  ===========================================================================================
 what is found     what happens
 ================  ===========================================================================================
-duplicate         a pair that comes again, as (a, b) or as (b, a), is kept once: its first line
-contradiction     a pair that comes with both labels is dropped altogether: nobody can tell which one holds
+duplicate         a pair that is repeated, as (a, b) or as (b, a), is kept once: its first line
+contradiction     a pair with both labels is dropped: nothing says which label is right
 self-pair         a protein with itself is kept, as homodimers are real
 unknown protein   a pair one of whose proteins has no sequence is dropped
-label             0 or 1, also as ``0.0`` or ``1.0``; anything else is an error, and nothing is dropped
+label             0 or 1, also ``0.0``, ``1.0``, ``true`` or ``false``; anything else is an error
 missing column    an error that names the line, and so is an empty name
 ================  ===========================================================================================
 """
@@ -22,12 +22,8 @@ missing column    an error that names the line, and so is an empty name
 from __future__ import annotations
 
 import gzip
-import io
-import os
-import tempfile
-import zlib
 from array import array
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +32,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holotype.errors import DataError, StoreError
+from holotype.files import check_new, write_file
+from holotype.proteins.data.tables import cells_of, label_of, read_lines, separator_of
+from holotype.text import SHOWN, bulleted, counted
 
 __all__ = ["PairReport", "PairTable", "align", "read_pairs", "write_pairs"]
 
@@ -47,23 +46,22 @@ _A = frozenset(name.replace("?", sign) for name in _NAMES for sign in "a1")
 _B = frozenset(name.replace("?", sign) for name in _NAMES for sign in "b2")
 _LABEL = frozenset({"label", "labels", "y", "interaction", "interacts", "target"})
 _HEADER_HINT = "Name the columns protein_a, protein_b and label in the first line, or leave the header out."
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class PairReport:
-    """What was found in pairs, and what became of it; the rules are those of this module.
+    """What the rules of this module found in pairs, and what they dropped.
 
     Attributes:
-        rows: pairs looked at; ``rows == kept + duplicates + contradictory_rows + unknown``.
+        rows: pairs read; ``rows == kept + duplicates + contradictory_rows + unknown``.
         kept: pairs left.
-        positives: of those, with label 1.
-        negatives: of those, with label 0.
-        self_pairs: of those, a protein with itself.
-        duplicates: rows dropped because their pair had come before.
-        swapped: of those, with the two proteins the other way round.
+        positives: kept pairs with label 1.
+        negatives: kept pairs with label 0.
+        self_pairs: kept pairs of a protein with itself.
+        duplicates: rows dropped because an earlier row has the same pair.
+        swapped: duplicates with the two proteins in the other order.
         contradictory: pairs dropped because they have both labels.
-        contradictory_rows: the rows of these.
+        contradictory_rows: the rows of contradictory pairs.
         unknown: rows dropped because a protein has no sequence.
         unknown_proteins: how many such proteins there are.
         examples: the first few of each kind, as text.
@@ -89,28 +87,28 @@ class PairReport:
         return made
 
     def lines(self) -> list[str]:
-        """One sentence for each thing that was found, in plain words; empty if all is well."""
-        told = [
-            (self.duplicates, f"{_count(self.duplicates, 'repeated pair')} left out"
+        """One sentence for each kind of finding; empty if there is none."""
+        findings = [
+            (self.duplicates, f"{counted(self.duplicates, 'repeated pair')} left out"
              f" ({self.swapped} of them the other way round)", "duplicates"),
-            (self.contradictory, f"{_count(self.contradictory, 'pair')} with both labels left out"
-             f" ({_count(self.contradictory_rows, 'line')})", "contradictory"),
-            (self.unknown, f"{_count(self.unknown, 'pair')} left out, as "
-             f"{_count(self.unknown_proteins, 'protein')} "
+            (self.contradictory, f"{counted(self.contradictory, 'pair')} with both labels left out"
+             f" ({counted(self.contradictory_rows, 'line')})", "contradictory"),
+            (self.unknown, f"{counted(self.unknown, 'pair')} left out, as "
+             f"{counted(self.unknown_proteins, 'protein')} "
              f"{'has' if self.unknown_proteins == 1 else 'have'} no sequence", "unknown"),
-            (self.self_pairs, f"{_count(self.self_pairs, 'pair')} of a protein with itself, kept",
+            (self.self_pairs, f"{counted(self.self_pairs, 'pair')} of a protein with itself, kept",
              "self_pairs"),
         ]  # fmt: skip
         return [
             f"{text}: {', '.join(self.examples[kind])}{' …' if count > len(self.examples[kind]) else ''}"
             if self.examples.get(kind)
             else text
-            for count, text, kind in told
+            for count, text, kind in findings
             if count
         ]
 
     def after(self, later: PairReport) -> PairReport:
-        """This report, and what was found when its pairs were looked at again."""
+        """This report together with a later one, of the pairs that this one kept."""
         counts = {
             one.name: getattr(self, one.name) + getattr(later, one.name)
             for one in fields(self)
@@ -135,8 +133,8 @@ class PairTable:
         a: (P,) int32, the first protein of each pair.
         b: (P,) int32, the second one.
         labels: (P,) int8 of 0 and 1, or None.
-        report: what was found on the way here, where anybody looked.
-        source: the file, if it is one.
+        report: what `clean` or `read_pairs` found; None for pairs that were not checked.
+        source: the file they were read from, or None.
 
     Raises:
         DataError: the arrays do not fit each other, an index is out of range, or a label is neither 0 nor 1.
@@ -155,7 +153,7 @@ class PairTable:
         object.__setattr__(self, "a", _indices("a", self.a, len(names)))
         object.__setattr__(self, "b", _indices("b", self.b, len(names)))
         if len(self.a) != len(self.b):
-            raise DataError(f"{len(self.a)} first proteins and {len(self.b)} second ones make no pairs.")
+            raise DataError(f"{len(self.a)} first proteins and {len(self.b)} second ones do not make pairs.")
         if self.labels is not None:
             object.__setattr__(self, "labels", _labels(self.labels, len(self.a)))
 
@@ -163,15 +161,15 @@ class PairTable:
     def from_names(
         cls, a_names: Sequence[str], b_names: Sequence[str], labels: Iterable[int] | None = None
     ) -> PairTable:
-        """Pairs from two lists of names, as they are: no rule is applied (see `clean`).
+        """Pairs from two lists of names. No rule is applied (see `clean`).
 
         Args:
             a_names: P names.
             b_names: P names.
-            labels: P times 0 or 1, or None.
+            labels: P labels, 0 or 1, or None.
 
         Raises:
-            DataError: the lists are not of one length, or a label is neither 0 nor 1.
+            DataError: the lists differ in length, or a label is neither 0 nor 1.
         """
         ids: dict[str, int] = {}
         a = np.fromiter((ids.setdefault(name, len(ids)) for name in a_names), np.int32)
@@ -183,7 +181,7 @@ class PairTable:
         return len(self.a)
 
     def __eq__(self, other: object) -> bool:
-        """The same names in the same pairs with the same labels, in the same order."""
+        """Whether both hold the same pairs of names with the same labels, in the same order."""
         if not isinstance(other, PairTable):
             return NotImplemented
         if len(self) != len(other) or (self.labels is None) != (other.labels is None):
@@ -207,11 +205,11 @@ class PairTable:
 
     @property
     def names_b(self) -> list[str]:
-        """(P,) names of the second ones."""
+        """(P,) names of the second proteins."""
         return [self.proteins[at] for at in self.b.tolist()]
 
     def take(self, indices: NDArray[Any] | Sequence[int] | slice) -> PairTable:
-        """Some of the pairs, of the same `proteins`: indices, a slice, or a mask of (P,) booleans."""
+        """The pairs at these indices, in this slice or of this (P,) mask; `proteins` stays as it is."""
         chosen = indices if isinstance(indices, slice) else np.asarray(indices)
         if not isinstance(chosen, slice) and chosen.size == 0:
             chosen = chosen.astype(np.int64)
@@ -219,29 +217,32 @@ class PairTable:
         return PairTable(self.proteins, self.a[chosen], self.b[chosen], labels, source=self.source)
 
     def used(self) -> Int32:
-        """The indices of the proteins that are in a pair, ascending."""
+        """The indices of the proteins that occur in a pair, ascending."""
         seen = np.zeros(len(self.proteins), bool)
         seen[self.a] = seen[self.b] = True
         return np.flatnonzero(seen).astype(np.int32)
 
+    def used_names(self) -> list[str]:
+        """The names of the proteins that occur in a pair."""
+        return [self.proteins[at] for at in self.used().tolist()]
+
     def compact(self) -> PairTable:
-        """The same pairs; `proteins` holds only those that are in one."""
+        """The same pairs; `proteins` holds only the names that occur in them."""
         used = self.used()
         place = np.zeros(len(self.proteins), np.int32)
         place[used] = np.arange(len(used), dtype=np.int32)
-        names = tuple(self.proteins[at] for at in used.tolist())
-        return replace(self, proteins=names, a=place[self.a], b=place[self.b])
+        return replace(self, proteins=tuple(self.used_names()), a=place[self.a], b=place[self.b])
 
     def keys(self) -> Int64:
-        """(P,) one number for each pair, the same for (a, b) and (b, a); to be compared within this table.
+        """(P,) a number for each pair, equal for (a, b) and (b, a).
 
-        Tables that were `align`ed share their numbers.
+        Numbers are comparable within a table, and among tables that `align` returned together.
         """
         low, high = np.minimum(self.a, self.b), np.maximum(self.a, self.b)
         return low.astype(np.int64) * max(len(self.proteins), 1) + high
 
     def degrees(self, label: int | None = None) -> Int32:
-        """(N,) in how many pairs each protein is; a pair with itself counts once.
+        """(N,) the number of pairs of each protein; a pair of a protein with itself counts once.
 
         Args:
             label: count only the pairs with this label.
@@ -252,10 +253,10 @@ class PairTable:
         return (count + np.bincount(b[a != b], minlength=len(self.proteins))).astype(np.int32)
 
     def clean(self, known: Container[str] | None = None) -> PairTable:
-        """Apply the rules of this module; `report` tells what was found.
+        """Apply the rules of this module; `report` of the result counts what was found.
 
         Args:
-            known: the names that have a sequence; None: no name is unknown.
+            known: the names that have a sequence; None for all names.
         """
         rows = len(self)
         keep = np.ones(rows, bool)
@@ -265,7 +266,7 @@ class PairTable:
             lost = np.fromiter((name not in known for name in self.proteins), bool, len(self.proteins))
             lost_used = self.used()[lost[self.used()]]
             unknown_proteins = len(lost_used)
-            examples["unknown"] = tuple(self.proteins[at] for at in lost_used[:_SHOWN].tolist())
+            examples["unknown"] = tuple(self.proteins[at] for at in lost_used[:SHOWN].tolist())
             keep &= ~(lost[self.a] | lost[self.b])
         unknown = rows - int(keep.sum())
 
@@ -283,11 +284,11 @@ class PairTable:
         turned = again & (self.a[at] != self.a[at[first[group]]])
         left = at[is_first & ~in_bad]
 
-        examples["contradictory"] = self._shown(at[np.sort(first[bad])])
-        examples["duplicates"] = self._shown(at[again])
+        examples["contradictory"] = self.examples(at[np.sort(first[bad])])
+        examples["duplicates"] = self.examples(at[again])
         kept = self.take(left)
         alone = kept.a == kept.b
-        examples["self_pairs"] = tuple(self.proteins[one] for one in kept.a[alone][:_SHOWN].tolist())
+        examples["self_pairs"] = tuple(self.proteins[one] for one in kept.a[alone][:SHOWN].tolist())
         positives = 0 if kept.labels is None else int(kept.labels.sum(dtype=np.int64))
         report = PairReport(
             rows=rows,
@@ -307,9 +308,24 @@ class PairTable:
             report = self.report.after(report)
         return replace(kept.compact(), report=report)
 
-    def _shown(self, rows: Int64) -> tuple[str, ...]:
-        some = self.take(rows[:_SHOWN])
+    def counts(self) -> dict[str, Any]:
+        """``pairs`` and ``proteins``; with labels, ``positives`` and ``positive_rate``, too."""
+        counts: dict[str, Any] = {"pairs": len(self), "proteins": len(self.used())}
+        if self.labels is not None:
+            positives = int(self.labels.sum(dtype=np.int64))
+            counts |= {"positives": positives, "positive_rate": positives / max(len(self), 1)}
+        return counts
+
+    def examples(self, rows: Int64) -> tuple[str, ...]:
+        """The first few of the pairs at these indices, as ``"A B"``."""
+        some = self.take(rows[:SHOWN])
         return tuple(f"{a} {b}" for a, b in zip(some.names_a, some.names_b, strict=True))
+
+
+def counts_in_words(counts: Mapping[str, Any]) -> str:
+    """``120 pairs of 45 proteins, 50.0% positive``, from `PairTable.counts`."""
+    rate = f", {counts['positive_rate']:.1%} positive" if "positive_rate" in counts else ""
+    return f"{counts['pairs']:,} pairs of {counts['proteins']:,} proteins{rate}"
 
 
 def align(*tables: PairTable) -> list[PairTable]:
@@ -332,15 +348,15 @@ def read_pairs(path: str | Path, *, labelled: bool | None = None) -> PairTable:
     """Read a file of pairs and apply the rules of this module.
 
     Args:
-        path: the file; see the module for what it may look like.
-        labelled: True: there must be labels. False: what stands in a third column is ignored. None: labels
-            are read if there are any.
+        path: the file; this module's docstring describes the formats.
+        labelled: True requires labels, False ignores them, None reads them if the file has any.
 
     Returns:
-        The pairs in the order of the file; `report` tells what was found.
+        The pairs in the order of the file; `report` counts what was found.
 
     Raises:
-        DataError: no such file, not text, no pairs, a missing column, or labels that are not 0 and 1.
+        DataError: the file cannot be read, is not text, holds no pairs, lacks a column, or has labels other
+            than 0 and 1.
     """
     path = Path(path)
     ids: dict[str, int] = {}
@@ -349,10 +365,10 @@ def read_pairs(path: str | Path, *, labelled: bool | None = None) -> PairTable:
     wrong_count = 0
     columns: tuple[int, int, int | None] | None = None
     separator: str | None = None
-    for number, line in _lines(path):
+    for number, line in read_lines(path):
         if columns is None:
-            separator = "\t" if "\t" in line else "," if "," in line else None
-            cells = _cells(line, separator)
+            separator = separator_of(line)
+            cells = cells_of(line, separator)
             columns, is_header = _columns(cells, labelled, f"{path}:{number}")
             if line[0] == "#" and not is_header:
                 columns = None  # a comment above all
@@ -361,18 +377,16 @@ def read_pairs(path: str | Path, *, labelled: bool | None = None) -> PairTable:
                 continue
         elif line[0] == "#":
             continue
-        cells = _cells(line, separator)
+        cells = cells_of(line, separator)
         at_a, at_b, at_label = columns
         need = max(at_a, at_b, at_label or 0)
         if len(cells) <= need or not cells[at_a] or not cells[at_b]:
             raise _short(path, number, line, separator, labelled=at_label is not None)
         if at_label is not None:
-            label = _LABEL_OF.get(cells[at_label])
-            if label is None:
-                label = _binary(cells[at_label])
+            label = label_of(cells[at_label])
             if label is None:
                 wrong_count += 1
-                if len(wrong) < _SHOWN:
+                if len(wrong) < SHOWN:
                     wrong.append(f"{path}:{number} has {cells[at_label]!r}")
                 continue
             labels.append(label)
@@ -380,10 +394,10 @@ def read_pairs(path: str | Path, *, labelled: bool | None = None) -> PairTable:
         b.append(ids.setdefault(cells[at_b], len(ids)))
     if wrong:
         more = wrong_count - len(wrong)
+        shown = [*wrong, f"… and {more:,} more"] if more else wrong
         raise DataError(
-            f"{path}: labels are 0 or 1, and {_count(wrong_count, 'line')} of it "
-            f"{'has' if wrong_count == 1 else 'have'} another one.\n  "
-            + "\n  ".join([*wrong, *([f"… and {more} more"] if more else [])]),
+            f"{path}: labels must be 0 or 1; {counted(wrong_count, 'line')} "
+            f"{'has' if wrong_count == 1 else 'have'} another one:\n{bulleted(shown)}",
             given=str(path),
             hint="Turn scores into 0 and 1 first. " + _HEADER_HINT,
             problems=wrong,
@@ -400,111 +414,43 @@ def read_pairs(path: str | Path, *, labelled: bool | None = None) -> PairTable:
     return replace(table.clean(), source=str(path))
 
 
-_LABEL_OF = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
-
-
 def write_pairs(path: str | Path, table: PairTable, *, overwrite: bool = False) -> None:
     """Write pairs as tab-separated text with a header; gzip if the name ends in ``.gz``.
 
     Args:
         path: the file. It appears complete or not at all.
         table: what to write.
-        overwrite: replace a file that is there.
+        overwrite: replace a file that exists.
 
     Raises:
-        DataError: the file is there already, or a name holds a tab or a line break.
+        DataError: the file exists, or a name holds a tab or a line break.
+        StoreError: the file cannot be written.
     """
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise DataError(
-            f"{path} exists already.", given=str(path), hint="Give another name, or overwrite it."
-        )
-    # What `read_pairs` would take for a comment, strip or split is refused rather than changed.
+    check_new(path, overwrite=overwrite)
+    # A name that `read_pairs` would take for a comment, strip or split is refused rather than changed.
     bad = [n for n in table.proteins if n != n.strip().strip('"') or not n or n[0] == "#" or _splits(n)]
     if bad:
         raise DataError(f"{bad[0]!r} cannot be the name of a protein in a file.", given=bad[0])
-    text = io.StringIO()
-    names = table.proteins
-    if table.labels is None:
-        text.write("protein_a\tprotein_b\n")
-        text.writelines(
-            f"{names[a]}\t{names[b]}\n" for a, b in zip(table.a.tolist(), table.b.tolist(), strict=True)
-        )
-    else:
-        text.write("protein_a\tprotein_b\tlabel\n")
-        rows = zip(table.a.tolist(), table.b.tolist(), table.labels.tolist(), strict=True)
-        text.writelines(f"{names[a]}\t{names[b]}\t{label}\n" for a, b, label in rows)
-    content = text.getvalue().encode()
-    if path.suffix == ".gz":
+    columns = [table.names_a, table.names_b]
+    header = "protein_a\tprotein_b"
+    if table.labels is not None:
+        columns.append([str(label) for label in table.labels.tolist()])
+        header += "\tlabel"
+    lines = [header, *map("\t".join, zip(*columns, strict=True))]
+    content = "".join(f"{line}\n" for line in lines).encode()
+    if Path(path).suffix == ".gz":
         content = gzip.compress(content, mtime=0)  # the same pairs give the same bytes
-    write_bytes(path, content)
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that appears complete or not at all.
-
-    Raises:
-        StoreError: the file system refuses.
-    """
-    try:
-        _write_bytes(path, content)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}.", given=str(path)) from error
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # mkstemp makes files that only their owner can read
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines that are not blank, without their ends."""
-    try:
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            stream = gzip.GzipFile(fileobj=file) if packed else file
-            text = io.TextIOWrapper(stream, encoding="utf-8-sig")
-            for number, line in enumerate(text, 1):
-                line = line.rstrip("\n")
-                if "\0" in line:
-                    raise DataError(f"{path}:{number} is no text.", given=str(path))
-                if line and not line.isspace():
-                    yield number, line
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file.", given=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no UTF-8 text.", given=str(path)) from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is a damaged gzip file: {error}", given=str(path)) from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.", given=str(path)) from error
-
-
-def _cells(line: str, separator: str | None) -> list[str]:
-    if '"' in line:
-        return [cell.strip().strip('"').strip() for cell in line.split(separator)]
-    return [cell.strip() for cell in line.split(separator)]
+    write_file(path, content, error=StoreError)
 
 
 def _columns(cells: list[str], labelled: bool | None, place: str) -> tuple[tuple[int, int, int | None], bool]:
-    """Where the proteins and the label stand, and whether these cells are a header."""
+    """The columns of both proteins and of the label, and whether these cells are a header."""
     words = [cell.lower().lstrip("#").strip().replace(" ", "_") for cell in cells]
     at_a = next((at for at, word in enumerate(words) if word in _A), None)
     at_b = next((at for at, word in enumerate(words) if word in _B), None)
     at_label = next((at for at, word in enumerate(words) if word in _LABEL), None)
-    # Proteins may be called so: with a label beside them, or numbered and alone, they are no titles.
-    is_row = _binary(words[2]) is not None if len(words) > 2 else words[0][-1:] == "1"
+    # Proteins may have such names: with a label beside them, or numbered and alone, they are not titles.
+    is_row = label_of(words[2]) is not None if len(words) > 2 else words[0][-1:] == "1"
     if at_a is not None and at_b is not None and not is_row:
         if labelled and at_label is None:
             raise DataError(
@@ -515,7 +461,7 @@ def _columns(cells: list[str], labelled: bool | None, place: str) -> tuple[tuple
         return (at_a, at_b, None if labelled is False else at_label), True
     has_label = labelled if labelled is not None else len(cells) > 2
     if len(cells) > 2 and words[2] in _LABEL:
-        return (0, 1, None if labelled is False else 2), True  # two names of one's own, and a label
+        return (0, 1, None if labelled is False else 2), True  # two titles of one's own, and a label
     return (0, 1, 2 if has_label else None), False
 
 
@@ -528,14 +474,6 @@ def _short(path: Path, number: int, line: str, separator: str | None, *, labelle
         given=line,
         hint=_HEADER_HINT,
     )
-
-
-def _binary(text: str) -> int | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return int(value) if value in (0.0, 1.0) else None
 
 
 def _splits(name: str) -> bool:
@@ -556,7 +494,7 @@ def _labels(values: NDArray[Any], count: int) -> NDArray[np.int8]:
     if array_.shape != (count,):
         raise DataError(f"labels: expected ({count},), one for each pair, got {array_.shape}.")
     if not np.isin(array_, (0, 1)).all():
-        raise DataError("labels are 0 or 1.", given=sorted(set(array_.tolist()))[:_SHOWN])
+        raise DataError("labels are 0 or 1.", given=sorted(set(array_.tolist()))[:SHOWN])
     return _sealed(array_.astype(np.int8, copy=False))
 
 
@@ -570,7 +508,3 @@ def _known(labels: NDArray[np.int8] | None) -> NDArray[np.int8]:
     if labels is None:
         raise DataError("these pairs have no labels.")
     return labels
-
-
-def _count(count: int, thing: str) -> str:
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"

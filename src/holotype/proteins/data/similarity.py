@@ -1,14 +1,14 @@
-"""Which proteins are alike: clusters for splitting, and a screen that needs nothing installed.
+"""Similar proteins: clusters for splitting, and a k-mer screen that needs nothing installed.
 
-mmseqs2 or cd-hit align sequences; where neither is installed, shared k-mers stand in for an alignment. That
-is an approximation, and says so: what two proteins share is the part of the shorter one's 5-mers that the
-other has too, and identity is read off it by a curve fitted to 8,126 alignments among Guo's 2,497 yeast
-proteins (mmseqs2; identical residues over the length of the shorter protein). Of the pairs that these
-alignments put at 40 % or more, nine in ten are found at 0.4, and seven in ten of those found there are right;
-at 0.8 it is nine in ten, and eight in ten.
+mmseqs2 and cd-hit align sequences. Where neither is installed, shared k-mers approximate the identity of an
+alignment: the share of the shorter protein's 5-mers that the other protein has, too, is mapped to identity by
+a curve fitted to 8,126 alignments among Guo's 2,497 yeast proteins (mmseqs2; identical residues over the
+length of the shorter protein). At a threshold of 0.4 the screen finds nine in ten of the pairs that these
+alignments put at 40 % or more, and seven in ten of the pairs it finds are right; at 0.8, nine in ten and
+eight in ten.
 
-mmseqs2 and the k-mers link by single linkage: proteins in different clusters are not alike, as far as the
-tool sees.
+mmseqs2 and the k-mers use single linkage: no two proteins of different clusters are similar, as far as the
+tool detects.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,9 @@ _BLOCK_CELLS = 4_000_000
 # Share of 5-mers, fifth root -> identity: medians over Guo's yeast proteins, in steps of a tenth.
 _ROOTS = (0.0, 0.488, 0.574, 0.654, 0.737, 0.811, 0.878, 0.977, 1.0)
 _IDENTITIES = (0.0, 0.34, 0.442, 0.537, 0.63, 0.753, 0.839, 0.967, 1.0)
-_CHANCE = 2.0 / 20**K  # that two places of unrelated proteins hold one 5-mer; twice the uniform letters'
+_CHANCE = (
+    2.0 / 20**K
+)  # that two places of unrelated proteins hold the same 5-mer; twice that of uniform letters
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class SimilarPairs:
         b: (S,) int32.
         identity: (S,) float32, estimated over the shorter of the two; 1.0 exactly where the sequences are
             identical.
-        min_identity: what was looked for.
+        min_identity: the threshold.
     """
 
     names: tuple[str, ...]
@@ -80,10 +82,10 @@ class Clusters(Mapping[str, int]):
 
     Attributes:
         of: the mapping itself.
-        tool: what made them.
-        max_identity: proteins of different clusters are no more alike than this.
-        approximate: True where k-mers stand in for an alignment.
-        notes: how they were made, and what to know of that.
+        tool: the method that made them.
+        max_identity: the greatest identity of proteins in different clusters.
+        approximate: True where k-mers replace an alignment.
+        notes: how they were made.
     """
 
     of: Mapping[str, int] = field(repr=False)
@@ -103,38 +105,38 @@ class Clusters(Mapping[str, int]):
 
     @property
     def count(self) -> int:
-        """How many clusters there are."""
+        """The number of clusters."""
         return len(set(self.of.values()))
 
     @property
     def largest(self) -> int:
-        """How many proteins the largest one has."""
+        """The number of proteins in the largest cluster."""
         return int(np.bincount(list(self.of.values())).max()) if self.of else 0
 
 
 def installed_tools() -> list[str]:
-    """What `cluster_sequences` can use here, best first; ``"kmer"`` is always among them."""
+    """The methods that `cluster_sequences` can use here, the best first; ``"kmer"`` is always among them."""
     return [tool for tool in TOOLS if tool == "kmer" or shutil.which(tool)]
 
 
 def cluster_sequences(
     sequences: Mapping[str, str], *, max_identity: float = 0.4, tool: str | None = None
 ) -> Clusters:
-    """Group proteins so that any two that are more alike than `max_identity` are in one cluster.
+    """Group proteins so that any two with an identity above `max_identity` are in one cluster.
 
-    Whatever the tool, what the k-mer screen takes for near-duplicates (identity of `NEAR_DUPLICATE`, or
-    `max_identity` where that is higher) is in one cluster too: a split by these clusters passes the audit.
+    With every tool, near-duplicates by the k-mer screen (identity of at least `NEAR_DUPLICATE`, or
+    `max_identity` if that is higher) are in one cluster, too: a split by these clusters passes the audit.
 
     Args:
         sequences: name -> sequence.
         max_identity: between 0 and 1.
         tool: ``"mmseqs"`` (identical residues of an alignment that covers 80 % of the shorter protein,
             connected components), ``"cd-hit"`` (its own greedy clusters, which leave some pairs above the
-            threshold in different ones; from 0.4 on; proteins of fewer than 11 residues stay alone) or
-            ``"kmer"`` (an approximation, see above); None: the first that is installed.
+            threshold in different ones; thresholds of 0.4 or more; proteins of fewer than 11 residues stay
+            alone) or ``"kmer"`` (an approximation, see above); None for the first that is installed.
 
     Raises:
-        DataError: the tool is not installed or has failed, or the threshold is out of its range.
+        DataError: the tool is not installed or fails, or the threshold is out of its range.
     """
     if not (isinstance(max_identity, (int, float)) and 0 < max_identity <= 1):
         raise DataError(f"max_identity is above 0 and at most 1, not {max_identity!r}.", given=max_identity)
@@ -148,14 +150,14 @@ def cluster_sequences(
             given=tool,
             hint=f"apt-get install {'mmseqs2' if tool == 'mmseqs' else tool}, or use the approximation: kmer",
         )
-    # Sorted, and identical sequences as one: the result depends neither on the order nor on the names.
+    # Sorted, with identical sequences merged: the result depends neither on the order nor on the names.
     groups: dict[str, list[str]] = {}
     for name in sorted(sequences):
         groups.setdefault(sequences[name], []).append(name)
     texts = sorted(groups)
     a, b, _ = _shared(texts, max_identity if tool == "kmer" else max(max_identity, NEAR_DUPLICATE))
     if tool == "kmer":
-        what = f"shared {K}-mers stand in for alignments: an approximation; install mmseqs2 for real ones"
+        what = f"shared {K}-mers are an approximation of alignments; install mmseqs2 for real ones"
     elif len(texts) < 2:
         what = tool
     else:
@@ -167,23 +169,23 @@ def cluster_sequences(
     of = {name: number.setdefault(component[name], len(number)) for name in sorted(sequences)}
     made = Clusters(of, tool, float(max_identity), approximate=tool == "kmer")
     notes = (f"{len(of):,} proteins in {made.count:,} clusters, the largest of {made.largest:,}", what)
-    return Clusters(of, tool, float(max_identity), approximate=tool == "kmer", notes=notes)
+    return replace(made, notes=notes)
 
 
 def similar_pairs(sequences: Mapping[str, str], *, min_identity: float = NEAR_DUPLICATE) -> SimilarPairs:
-    """Every two proteins whose k-mers say that they are alike; identical ones always.
+    """All pairs of proteins that are similar by their k-mers; identical sequences always are.
 
-    A k-mer that more than 512 proteins have is compared among 512 neighbours of each, so that huge families
-    cost no more than linear time; they remain linked, if not each with each. k-mers of fewer than three
-    different residues, or with an X, do not count.
+    For a k-mer in more than 512 proteins, each protein is compared with 512 neighbours, so that huge families
+    take linear time; their members remain linked, but not each with each. k-mers with an X, or of fewer than
+    three different residues, do not count.
 
     Args:
         sequences: name -> sequence.
         min_identity: the least identity, estimated over the shorter protein.
 
     Returns:
-        Pairs of indices into the names in the order of `sequences`, sorted. Of proteins with one sequence,
-        only the first is compared with others; each other is paired with that first.
+        Sorted pairs of indices into the names in the order of `sequences`. Of proteins with one sequence,
+        only the first is compared with others; each of the rest is paired with that first.
     """
     names = tuple(sequences)
     first: dict[str, int] = {}
@@ -212,10 +214,10 @@ def similar_pairs(sequences: Mapping[str, str], *, min_identity: float = NEAR_DU
 def _shared(
     texts: list[str], min_identity: float
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
-    """Indices of texts that share enough k-mers, a < b, and the estimated identity. Texts differ."""
+    """Indices of different texts that share enough k-mers, a < b, and the estimated identity."""
     count = len(texts)
     least = float(np.interp(min_identity, _IDENTITIES, _ROOTS)) ** K
-    # Neighbours in an order that has nothing to do with names or families: see _WINDOW.
+    # Neighbours (see _WINDOW) in an order unrelated to names and families.
     order = np.argsort(np.random.Generator(np.random.PCG64(0)).random(count), kind="stable")
     found = [_kmers(texts[at]) for at in order.tolist()]
     sizes = np.array([len(one) for one in found], np.int64)
@@ -225,7 +227,7 @@ def _shared(
     by_kmer = np.argsort(kmers, kind="stable")
     posting = owner[by_kmer]
     sorted_kmers = kmers[by_kmer]
-    # Of each entry, in the order of `kmers`: where the run of its k-mer begins and ends, in a window.
+    # For each entry, in the order of `kmers`: where the run of its k-mer begins and ends, in a window.
     index = np.int32 if len(kmers) < 2**31 else np.int64
     at = np.empty(len(kmers), index)
     at[by_kmer] = np.arange(len(kmers), dtype=index)
@@ -285,9 +287,9 @@ def _shared(
 
 
 def _kmers(text: str) -> NDArray[np.int32]:
-    """The k-mers of a sequence, each once, as numbers; those that say little left out."""
+    """The k-mers of a sequence, each once, as numbers, without those of low complexity."""
     letters = np.frombuffer(text.encode("latin-1", "replace"), np.uint8).astype(np.int32) - 65
-    letters = np.where((letters < 0) | (letters >= _BASE), 23, letters)  # no letter counts as an X
+    letters = np.where((letters < 0) | (letters >= _BASE), 23, letters)  # anything else counts as an X
     if len(letters) < K:
         return np.zeros(0, np.int32)
     windows = np.lib.stride_tricks.sliding_window_view(letters, K)
@@ -295,13 +297,13 @@ def _kmers(text: str) -> NDArray[np.int32]:
     for at in range(K):
         codes = codes * _BASE + windows[:, at]
     bits = np.bitwise_or.reduce(np.left_shift(np.int32(1), windows), axis=1)
-    varied = bits & (bits - 1)  # without the lowest bit, then without the next: three residues or more?
+    varied = bits & (bits - 1)  # clearing the two lowest bits leaves some if there are three residues
     keep = (varied & (varied - 1)).astype(bool) & ~(bits >> 23 & 1).astype(bool)
     return np.unique(codes[keep])
 
 
 def _components(count: int, a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.int32]:
-    """The smallest member of each one's component."""
+    """The smallest member of each element's component."""
     root = list(range(count))
 
     def find(one: int) -> int:
@@ -320,7 +322,7 @@ def _components(count: int, a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.int3
 def _run_tool(
     tool: str, texts: list[str], max_identity: float
 ) -> tuple[tuple[NDArray[np.int32], NDArray[np.int32]], str]:
-    """Links between texts as an installed tool finds them, and its name with its settings."""
+    """Links between texts from an installed tool, and its name with its settings."""
     threads = os.cpu_count() or 1
     with tempfile.TemporaryDirectory(prefix="holotype-") as name:
         folder = Path(name)
@@ -339,7 +341,7 @@ def _run_tool(
         else:
             if max_identity < 0.4:
                 raise DataError(
-                    f"cd-hit clusters from 0.4 on, not at {max_identity}.",
+                    f"cd-hit takes thresholds of 0.4 or more, not {max_identity}.",
                     given=max_identity,
                     hint="Use mmseqs or kmer.",
                 )
@@ -375,7 +377,7 @@ def _call(tool: str, words: list[str]) -> None:
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
         raise DataError(
-            f"{tool} has failed ({done.returncode}): " + " / ".join(line.strip() for line in last),
+            f"{tool} failed ({done.returncode}): " + " / ".join(line.strip() for line in last),
             given=tool,
             hint="Use the approximation: kmer",
         )

@@ -1,18 +1,18 @@
-"""Splits of pairs, after Park and Marcotte 2012 (Nature Methods 9:1134): what has training seen of a pair?
+"""Splits of pairs by what training has seen of a pair (Park and Marcotte 2012, Nature Methods 9:1134).
 
 ========  ==================================================  ==============================================
 protocol  of a test pair, training has seen                   how the pairs are divided
 ========  ==================================================  ==============================================
-``c1``    maybe both proteins                                 pairs at random
+``c1``    possibly both proteins                              pairs at random
 ``c2``    exactly one protein                                 some proteins are held out
 ``c3``    neither protein                                     the proteins are divided; each set has its own
 ========  ==================================================  ==============================================
 
-Under c2 and c3 the pairs that fit no set are dropped and counted. Under c3 these are all that cross from one
-set to another, so proteins are divided in such a way that few do, each set gets its share of the pairs, and
-each its share of the positives. With clusters, similar proteins stay on one side.
+Under c2 and c3 the pairs that fit no set are dropped and counted. Under c3 these are the pairs that cross
+from one set to another, so proteins are divided such that few pairs cross and each set gets its share of the
+pairs and of the positives. With clusters, similar proteins stay on one side.
 
-A split depends on the names, the pairs, the labels and the seed alone: not on the order of the rows, on which
+A split depends only on the names, the pairs, the labels and the seed: not on the order of the rows, on which
 protein of a pair comes first, or on the platform.
 """
 
@@ -27,7 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holotype.errors import DataError
-from holotype.proteins.data.pairs import PairTable, align
+from holotype.proteins.data.pairs import PairTable, align, counts_in_words
+from holotype.text import listed
 
 __all__ = ["PROTOCOLS", "Splits", "check_protocol", "fraction_problem", "pair_classes", "split_pairs"]
 
@@ -41,11 +42,11 @@ class Splits(dict[str, PairTable]):
     """The parts by name, in the order train, val, test.
 
     Attributes:
-        protocol: how they were made.
-        seed: with which seed.
-        fractions: what was asked for.
-        dropped: how many pairs are in no part.
-        notes: what came out, in plain words.
+        protocol: ``"c1"``, ``"c2"`` or ``"c3"``.
+        seed: of the random numbers.
+        fractions: the shares that were asked for.
+        dropped: the number of pairs in no part.
+        notes: a sentence for each part, and for what was dropped.
     """
 
     protocol: str
@@ -55,13 +56,13 @@ class Splits(dict[str, PairTable]):
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """What came out, for JSON."""
+        """Plain values, for JSON."""
         return {
             "protocol": self.protocol,
             "seed": self.seed,
             "fractions": list(self.fractions),
             "dropped": self.dropped,
-            "parts": {name: _counts(table) for name, table in self.items()},
+            "parts": {name: table.counts() for name, table in self.items()},
         }
 
 
@@ -76,18 +77,18 @@ def split_pairs(
     """Divide pairs into train, val and test.
 
     Args:
-        pairs: what to divide; the rules of `pairs` are applied first, for a repeated pair
-            could land on two sides.
+        pairs: what to divide; the rules of `pairs` are applied first, because a repeated pair could
+            land on two sides.
         protocol: ``"c1"``, ``"c2"`` or ``"c3"``.
         seed: a whole number from 0.
-        fractions: of the pairs that are kept, for train, val and test. A part of 0 is left out.
+        fractions: shares of the kept pairs for train, val and test. A part of 0 is left out.
         clusters: name -> cluster of every protein; proteins of one cluster stay on one side.
 
     Returns:
         The parts; rows in the order of `pairs`.
 
     Raises:
-        DataError: an argument that makes no sense, or a part would be empty.
+        DataError: an argument is out of range, or a part would be empty.
 
     Source: Park and Marcotte 2012; differs: the proteins of c3 are divided by a local search that keeps as
     many pairs as it can (as Bernett et al. 2024 do with a graph partitioner), not at random.
@@ -100,32 +101,10 @@ def split_pairs(
         raise DataError(f"fractions: {wrong}.", given=fractions, hint="Such as 0.8,0.1,0.1")
     cleaned = pairs.clean()
     notes = list(cleaned.report.lines()) if cleaned.report and pairs.report is None else []
-    rng = np.random.Generator(np.random.PCG64(int(seed)))
-    # In an order of their own: by names, the smaller one first.
-    rank = np.empty(len(cleaned.proteins), np.int64)
-    rank[np.array(sorted(range(len(rank)), key=cleaned.proteins.__getitem__), np.int64)] = np.arange(
-        len(rank)
-    )
-    low = np.minimum(rank[cleaned.a], rank[cleaned.b])
-    high = np.maximum(rank[cleaned.a], rank[cleaned.b])
-    order = np.lexsort((high, low))
-    low, high = low[order], high[order]
-    labels = None if cleaned.labels is None else cleaned.labels[order].astype(np.int64)
-    shares = np.array(fractions, float)
-    if protocol == "c1":
-        part = _divide_pairs(len(low), labels, shares, rng)
-    else:
-        group = _groups(sorted(cleaned.proteins), clusters)
-        low, high = group[low], group[high]
-        divide = _hold_out if protocol == "c2" else _partition
-        part = divide(int(group.max(initial=-1)) + 1, low, high, labels, shares, rng)
-    in_file = np.empty(len(part), np.int64)
-    in_file[order] = part
-    if protocol == "c2":
-        in_file = _drop_unseen(cleaned, in_file)
+    part = _divide(cleaned, protocol, np.random.Generator(np.random.PCG64(int(seed))), fractions, clusters)
     made = Splits()
     for at, name in enumerate(PARTS):
-        chosen = np.flatnonzero(in_file == at)
+        chosen = np.flatnonzero(part == at)
         if fractions[at] and not len(chosen):
             raise DataError(
                 f"under {protocol}, {name} would be empty: {len(cleaned):,} pairs of "
@@ -137,16 +116,16 @@ def split_pairs(
         if fractions[at]:
             made[name] = replace(cleaned.take(chosen).compact(), report=None, source=None)
     made.protocol, made.seed, made.fractions = protocol, int(seed), tuple(float(f) for f in fractions)
-    made.dropped = int((in_file == _DROPPED).sum())
-    made.notes = (*notes, *_told(made, cleaned, clusters))
+    made.dropped = int((part == _DROPPED).sum())
+    made.notes = (*notes, *_notes(made, cleaned, clusters))
     return made
 
 
 def check_protocol(protocol: object, *, clustered: bool = False) -> None:
-    """Is this a protocol, and do clusters mean anything to it?
+    """Refuse an unknown protocol, and clusters where the protocol has no use for them.
 
     Raises:
-        DataError: no.
+        DataError: the protocol is unknown, or is c1 with clusters.
     """
     if protocol not in PROTOCOLS:
         raise DataError(
@@ -156,14 +135,14 @@ def check_protocol(protocol: object, *, clustered: bool = False) -> None:
         )
     if protocol == "c1" and clustered:
         raise DataError(
-            "c1 lets training see the very proteins of a test pair, so similar ones make no difference.",
+            "c1 lets training see both proteins of a test pair, so keeping similar ones apart has no effect.",
             given=protocol,
             hint="Choose c3, or leave the similarity out.",
         )
 
 
 def fraction_problem(fractions: object) -> str | None:
-    """What is wrong with the fractions of a split, or None."""
+    """Why these are not the fractions of a split, or None."""
     if isinstance(fractions, str) or not isinstance(fractions, Iterable):
         return f"expected three numbers for train, val and test, got {fractions!r}"
     given = list(fractions)
@@ -179,15 +158,15 @@ def fraction_problem(fractions: object) -> str | None:
 
 
 def pair_classes(train: PairTable, test: PairTable) -> NDArray[np.int8]:
-    """How much of each test pair was in training: Park and Marcotte's classes.
+    """Park and Marcotte's class of each test pair.
 
     Args:
-        train: P pairs of the training.
-        test: Q pairs to look at.
+        train: P training pairs.
+        test: Q test pairs.
 
     Returns:
-        (Q,) int8: 1 both proteins are in a training pair, 2 one is, 3 neither. A protein paired with itself
-        is 1 or 3.
+        (Q,) int8: 1 if both proteins are in a training pair, 2 if one is, 3 if neither is. A protein paired
+        with itself is 1 or 3.
     """
     train, test = align(train, test)
     seen = np.zeros(len(train.proteins), bool)
@@ -195,16 +174,42 @@ def pair_classes(train: PairTable, test: PairTable) -> NDArray[np.int8]:
     return (3 - seen[test.a].astype(np.int8) - seen[test.b]).astype(np.int8)
 
 
-# -- deciding ------------------------------------------------------------------------------------------
+def _divide(
+    pairs: PairTable,
+    protocol: str,
+    rng: np.random.Generator,
+    fractions: Sequence[float],
+    clusters: Mapping[str, Any] | None,
+) -> NDArray[np.int64]:
+    """(P,) the part of each pair: 0, 1, 2, or `_DROPPED`."""
+    # Pairs are divided in an order of their own, by names, the smaller one first.
+    rank = np.empty(len(pairs.proteins), np.int64)
+    rank[np.array(sorted(range(len(rank)), key=pairs.proteins.__getitem__), np.int64)] = np.arange(len(rank))
+    low = np.minimum(rank[pairs.a], rank[pairs.b])
+    high = np.maximum(rank[pairs.a], rank[pairs.b])
+    order = np.lexsort((high, low))
+    low, high = low[order], high[order]
+    labels = None if pairs.labels is None else pairs.labels[order].astype(np.int64)
+    shares = np.array(fractions, float)
+    if protocol == "c1":
+        ordered = _divide_pairs(len(low), labels, shares, rng)
+    else:
+        group = _groups(sorted(pairs.proteins), clusters)
+        low, high = group[low], group[high]
+        divide = _hold_out if protocol == "c2" else _partition
+        ordered = divide(int(group.max(initial=-1)) + 1, low, high, labels, shares, rng)
+    part = np.empty(len(ordered), np.int64)
+    part[order] = ordered
+    return _drop_unseen(pairs, part) if protocol == "c2" else part
 
 
 def _shuffled(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """A permutation that rests on the plain stream of numbers alone, which numpy keeps for ever."""
+    """A permutation made from `Generator.random`, whose stream numpy keeps the same in all versions."""
     return np.argsort(rng.random(count), kind="stable")
 
 
 def _cut(count: int, shares: NDArray[np.float64]) -> NDArray[np.int64]:
-    """(count,) 0, 1 and 2 in runs whose lengths are the shares, and at least one wherever there can be."""
+    """(count,) 0, 1 and 2 in runs as long as the shares say; where possible, none is empty."""
     ends = np.floor(np.cumsum(shares) * count + 0.5).astype(np.int64)
     ends[-1] = count
     sizes = np.diff(ends, prepend=0)
@@ -219,7 +224,7 @@ def _cut(count: int, shares: NDArray[np.float64]) -> NDArray[np.int64]:
 def _divide_pairs(
     count: int, labels: NDArray[np.int64] | None, shares: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """c1: each label by itself, so that every part has its share of both."""
+    """c1: each label separately, so that every part has its share of both."""
     part = np.empty(count, np.int64)
     kinds = [np.arange(count)] if labels is None else [np.flatnonzero(labels == one) for one in (0, 1)]
     for rows in kinds:
@@ -234,22 +239,21 @@ def _groups(names: list[str], clusters: Mapping[str, Any] | None) -> NDArray[np.
     missing = [name for name in names if name not in clusters]
     if missing:
         raise DataError(
-            f"{len(missing):,} proteins are in no cluster: {', '.join(missing[:5])}"
-            f"{' …' if len(missing) > 5 else ''}",
+            f"{len(missing):,} proteins are in no cluster: {listed(missing)}.",
             given=missing[0],
-            hint="The sequences have to hold every protein of the pairs.",
+            hint="Give the sequences of all proteins of the pairs.",
         )
     number: dict[Any, int] = {}
     return np.fromiter((number.setdefault(clusters[name], len(number)) for name in names), np.int64)
 
 
 class _Best:
-    """The best division so far: many pairs kept, each part its share, each its share of positives."""
+    """The best division so far: it keeps many pairs, and each part has its share of both labels."""
 
     def __init__(self, count: int, labels: NDArray[np.int64] | None, shares: NDArray[np.float64]) -> None:
         self._count, self._labels, self._shares = count, labels, shares
         self._rate = 0.0 if labels is None else float(labels.sum()) / max(count, 1)
-        # Of the rarer label: a part with half as many of these is half as good, however rare they are.
+        # By the rarer label: a part with half as many of these is half as good, however rare they are.
         self._rarer = min(self._rate, 1 - self._rate)
         self.quality = -math.inf
         self.part: NDArray[np.int64] = np.zeros(count, np.int64)
@@ -275,11 +279,11 @@ class _Best:
             self.quality, self.part = quality, part
 
     def tilt(self) -> NDArray[np.float64]:
-        """How much too few positives each part has, in units of the rarer label."""
+        """The positives that each part lacks, in units of the rarer label."""
         return (self._rate - self.balance) / self._rarer if self._rarer > 0 else 0 * self.balance
 
     def weights(self, tilt: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """What a positive and a negative pair count in each part; one on average."""
+        """The weight of a positive and of a negative pair in each part; 1 on average."""
         larger = max(self._rate, 1 - self._rate)
         return 1 + tilt * (1 - self._rate) / larger, 1 - tilt * self._rate / larger
 
@@ -292,7 +296,7 @@ def _hold_out(
     shares: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """c2: the best of many random choices of proteins to hold out."""
+    """c2: the best of many random sets of proteins to hold out."""
     best = _Best(len(low), labels, shares)
     degree = np.bincount(low, minlength=groups) + np.bincount(high, minlength=groups)
     total = max(int(degree.sum()), 1)
@@ -311,7 +315,7 @@ def _hold_out(
 
 
 def _drop_unseen(pairs: PairTable, part: NDArray[np.int64]) -> NDArray[np.int64]:
-    """c2: drop what is in val or test although training sees neither of its proteins."""
+    """c2: drop the pairs of val and test of which training sees neither protein."""
     seen = np.zeros(len(pairs.proteins), bool)
     train = part == 0
     seen[pairs.a[train]] = seen[pairs.b[train]] = True
@@ -330,8 +334,8 @@ def _partition(
     """c3: divide the groups so that few pairs cross, by a local search.
 
     Each round moves some groups to the part in which they have more partners than its size alone would give
-    (modularity), as far as that part has room. Room follows the share of pairs that a part has come to hold,
-    and pairs of the label that a part lacks count for more there.
+    (modularity), as far as that part has room. The room of a part depends on its share of pairs so far, and
+    pairs of the label that a part lacks count more there.
     """
     parts = len(shares)
     best = _Best(len(low), labels, shares)
@@ -349,7 +353,7 @@ def _partition(
     side[order] = np.minimum(np.searchsorted(np.cumsum(shares)[:-1], upto, side="right"), parts - 1)
     tilt = np.zeros(parts)
     every = np.arange(groups)
-    # As many rounds as a few seconds allow; a rule on the number of pairs, so that it is the same everywhere.
+    # As many rounds as a few seconds allow, from the number of pairs: the same on every machine.
     for _ in range(int(np.clip(4e7 / max(len(low), 1), 40, 400))):
         in_one = side[low]
         best.look(np.where(in_one == side[high], in_one, _DROPPED))
@@ -364,11 +368,11 @@ def _partition(
             partners = with_one * for_one + (partners - with_one) * for_zero
         volume = np.bincount(side, degree, parts)
         pull = partners - 0.5 * degree[:, None] * volume / total
-        pull[every, side] += 0.5 * degree * degree / total  # it is no neighbour of itself
+        pull[every, side] += 0.5 * degree * degree / total  # a group is not its own neighbour
         pull[:, ~open_] = -np.inf
         target = pull.argmax(1)
         gain = pull[every, target] - pull[every, side]
-        # Some at a time: were all to move at once, neighbours would change places for ever.
+        # Some at a time: if all moved at once, neighbours would swap places without end.
         moving = (rng.random(groups) < 0.3) & (gain > 1e-9)
         for part in np.flatnonzero(open_):
             chosen = np.flatnonzero(moving & (target == part))
@@ -390,31 +394,15 @@ def _partition(
     return best.part
 
 
-# -- telling -------------------------------------------------------------------------------------------
-
-
-def _counts(table: PairTable) -> dict[str, Any]:
-    made: dict[str, Any] = {"pairs": len(table), "proteins": len(table.used())}
-    if table.labels is not None:
-        positives = int(table.labels.sum(dtype=np.int64))
-        made |= {"positives": positives, "positive_rate": positives / max(len(table), 1)}
-    return made
-
-
-def _told(made: Splits, pairs: PairTable, clusters: Mapping[str, Any] | None) -> list[str]:
-    told = []
-    for name, table in made.items():
-        counts = _counts(table)
-        rate = f", {counts['positive_rate']:.1%} positive" if "positive_rate" in counts else ""
-        told.append(f"{name}: {counts['pairs']:,} pairs of {counts['proteins']:,} proteins{rate}")
+def _notes(made: Splits, pairs: PairTable, clusters: Mapping[str, Any] | None) -> list[str]:
+    notes = [f"{name}: {counts_in_words(table.counts())}" for name, table in made.items()]
     if made.dropped:
         why = {
             "c2": "have no protein, or only held-out ones, in training",
             "c3": "cross from one part to another",
         }
-        told.append(
+        notes.append(
             f"dropped: {made.dropped:,} of {len(pairs):,} pairs ({made.dropped / len(pairs):.1%}), which "
             f"{why[made.protocol]}"
         )
-    told += [f"clusters: {note}" for note in getattr(clusters, "notes", ())]
-    return told
+    return notes + [f"clusters: {note}" for note in getattr(clusters, "notes", ())]

@@ -1,17 +1,15 @@
 """Files of predictions: ours, and any other tool's.
 
-A file holds one pair a line: two protein names, the true label, the score. Tabs, else commas, else spaces
-stand between them; plain or gzip. With a header, the columns are found by name and may be more; without
+A file holds one pair a line: two protein names, the true label, the score, separated by tabs, else by commas,
+else by spaces; plain or gzip. With a header, columns are found by name and there may be more of them; without
 one they are in that order. Lines that begin with ``#`` are comments.
 """
 
 from __future__ import annotations
 
-import gzip
 import math
-import zlib
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from holotype.errors import DataError
-from holotype.files import replacing
+from holotype.files import writing
+from holotype.proteins.data.tables import cells_of, label_of, number_of, read_lines, separator_of
 from holotype.proteins.evaluation.metrics import Floats, are_probabilities
 
 if TYPE_CHECKING:
@@ -36,21 +35,20 @@ _ALIASES = {
     "class": "class pair_class",
 }
 _COLUMN_OF = {alias: column for column, aliases in _ALIASES.items() for alias in aliases.split()}
-_LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "0.": 0, "1.": 1, "false": 0, "true": 1}
 _CLASSES = {"c1": 1, "c2": 2, "c3": 3, "1": 1, "2": 2, "3": 3}
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Pairs, what is true of them, and how they were scored.
+    """Labelled pairs and their scores.
 
     Attributes:
-        pairs: P labelled pairs, as the file has them.
+        pairs: P labelled pairs, in the order of the file.
         scores: (P,) probabilities or any real scores.
         logits: (P,) raw logits, before calibration, or None.
         classes: (P,) 1, 2 or 3 for C1, C2, C3, or None.
         source: the file.
-        repeats: lines that were left out, as their pair had come before, in either order.
+        repeats: the number of lines left out because an earlier line has the same pair, in either order.
     """
 
     pairs: PairTable
@@ -66,31 +64,31 @@ class Predictions:
     @property
     def labels(self) -> NDArray[np.int8]:
         """(P,) of 0 and 1."""
-        assert self.pairs.labels is not None  # noqa: S101  # read_predictions has seen to it
+        assert self.pairs.labels is not None  # noqa: S101  # read_predictions requires labels
         return self.pairs.labels
 
     @property
     def probabilities(self) -> bool:
-        """Do all scores lie from 0 to 1?"""
+        """Whether all scores lie from 0 to 1."""
         return are_probabilities(self.scores)
 
 
 def read_predictions(path: str | Path) -> Predictions:
-    """Read a file of predictions; the module says what it may look like.
+    """Read a file of predictions; this module's docstring describes the formats.
 
     Raises:
-        DataError: no such file, not text, no pairs, a missing column, a label that is not 0 or 1, a score
-            that is no finite number, or a pair with both labels; it names the line.
+        DataError: the file cannot be read, is not text, holds no pairs, lacks a column, or has a label that
+            is not 0 or 1, a score that is not finite, or a pair with both labels; it names the line.
     """
     from holotype.proteins.data.pairs import PairTable
 
     path = Path(path)
-    lines = _lines(path)
+    lines = ((number, line) for number, line in read_lines(path) if line[0] != "#")
     number, text = next(lines, (0, ""))
     if not text:
         raise DataError(f"{path} holds no predictions.", given=str(path), hint=_SHAPE)
-    separator = "\t" if "\t" in text else "," if "," in text else None
-    first = _cells(text, separator)
+    separator = separator_of(text)
+    first = cells_of(text, separator)
     at, header = _columns(path, number, first)
     names: tuple[list[str], list[str]] = ([], [])
     labels: list[int] = []
@@ -98,8 +96,8 @@ def read_predictions(path: str | Path) -> Predictions:
     classes: list[int] = []
     rows: list[int] = []
     last = max(at.values())
-    for row, line in lines if header else _chain((number, text), lines):
-        cells = _cells(line, separator)
+    for row, line in lines if header else chain([(number, text)], lines):
+        cells = cells_of(line, separator)
         if len(cells) <= last:
             raise _wrong(path, row, f"has {len(cells)} of {max(last + 1, len(first))} columns: {line[:80]!r}")
         for side, column in zip(names, COLUMNS[:2], strict=True):
@@ -107,7 +105,7 @@ def read_predictions(path: str | Path) -> Predictions:
                 raise _wrong(path, row, f"{column} is empty")
             side.append(cells[at[column]])
         given = cells[at["label"]]
-        label = _LABELS.get(given.lower())
+        label = label_of(given)
         if label is None:
             raise _wrong(path, row, f"label is {given!r}, expected 0 or 1")
         labels.append(label)
@@ -138,18 +136,18 @@ _SHAPE = "Expected one pair a line: protein_a, protein_b, label (0 or 1), score.
 
 
 def _columns(path: Path, number: int, first: list[str]) -> tuple[dict[str, int], bool]:
-    """Where each column is, and whether the first line is a header."""
+    """The place of each column, and whether the first line is a header."""
     at: dict[str, int] = {}
     for place, cell in enumerate(first):
-        column = _COLUMN_OF.get(cell.strip("\"' ").lower().replace(" ", "_").replace("-", "_"))
+        column = _COLUMN_OF.get(cell.strip("' ").lower().replace(" ", "_").replace("-", "_"))
         if column is not None:
             at.setdefault(column, place)
     missing = [column for column in COLUMNS if column not in at]
-    # Proteins may be called A and B, but no column is called 0.9.
-    if len(at) < 2 or any(map(_is_number, first)):
+    # Proteins may be named A and B like columns, but no column is named 0.9.
+    if len(at) < 2 or any(number_of(cell) is not None for cell in first):
         if len(first) < 4:
             raise _wrong(path, number, f"has {len(first)} columns, expected 4: {' '.join(first)[:80]!r}")
-        if first[2].lower() not in _LABELS and not _is_number(first[3]):
+        if label_of(first[2]) is None and number_of(first[3]) is None:
             raise DataError(
                 f"{path}, line {number}: neither a header nor a prediction: {' '.join(first)[:80]!r}",
                 given=str(path),
@@ -168,7 +166,7 @@ def _columns(path: Path, number: int, first: list[str]) -> tuple[dict[str, int],
 
 
 def _repeats(path: Path, pairs: PairTable, rows: list[int]) -> NDArray[np.bool_]:
-    """(P,) is the pair in an earlier line already? One with another label is an error."""
+    """(P,) whether an earlier line has the same pair. One with another label is an error."""
     assert pairs.labels is not None  # noqa: S101  # every line has one
     _, first, group = np.unique(pairs.keys(), return_index=True, return_inverse=True)
     earlier = first[group]
@@ -186,55 +184,16 @@ def _repeats(path: Path, pairs: PairTable, rows: list[int]) -> NDArray[np.bool_]
 
 
 def _number(path: Path, number: int, column: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise _wrong(path, number, f"{column} is {text!r}, expected a number") from None
+    value = number_of(text)
+    if value is None:
+        raise _wrong(path, number, f"{column} is {text!r}, expected a number")
     if not math.isfinite(value):
         raise _wrong(path, number, f"{column} is {text!r}, expected a finite number")
     return value
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _wrong(path: Path, number: int, what: str) -> DataError:
     return DataError(f"{path}, line {number}: {what}.", given=str(path), hint=_SHAPE)
-
-
-def _cells(text: str, separator: str | None) -> list[str]:
-    return [cell.strip() for cell in text.split(separator)]
-
-
-def _chain(first: tuple[int, str], rest: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    yield first
-    yield from rest
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number from 1, text) of each line that is neither empty nor a comment."""
-    try:
-        with path.open("rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-        opener: Any = gzip.open if packed else open
-        with opener(path, "rt", encoding="utf-8-sig", newline=None) as file:
-            for number, line in enumerate(file, 1):
-                text = line.rstrip("\r\n")
-                if "\0" in text:
-                    raise DataError(f"{path}, line {number}: this is no text.", given=str(path), hint=_SHAPE)
-                if text.strip() and not text.startswith("#"):
-                    yield number, text
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text.", given=str(path), hint=_SHAPE) from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is a damaged gzip file: {error}.", given=str(path)) from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.", given=str(path)) from error
 
 
 def write_predictions(
@@ -245,17 +204,17 @@ def write_predictions(
     logits: ArrayLike | None = None,
     classes: ArrayLike | None = None,
 ) -> Path:
-    """Write labelled pairs and their scores, as `read_predictions` reads them; all or nothing.
+    """Write labelled pairs and their scores as `read_predictions` reads them, wholly or not at all.
 
     Args:
-        path: the file; one that is there is replaced.
+        path: the file; an existing one is replaced.
         pairs: P labelled pairs.
         scores: (P,) calibrated probabilities.
         logits: (P,) before calibration.
         classes: (P,) 1, 2 or 3.
 
     Raises:
-        DataError: the pairs have no labels, or something is not (P,).
+        DataError: the pairs have no labels, or an array is not (P,).
     """
     if pairs.labels is None:
         raise DataError("predictions are written with their labels, and these pairs have none.")
@@ -271,7 +230,7 @@ def write_predictions(
     if {len(column) for column in columns} != {len(pairs)}:
         raise DataError(f"{len(pairs):,} pairs, and columns of {[len(column) for column in columns]}.")
     path = Path(path)
-    with replacing(path) as file:
+    with writing(path) as file:
         file.write(("\t".join(header) + "\n").encode())
         file.writelines(("\t".join(map(str, row)) + "\n").encode() for row in zip(*columns, strict=True))
     return path

@@ -121,7 +121,7 @@ def test_a_label_that_is_not_binary_is_an_error_naming_the_line(tmp_path, label)
 
 def test_of_many_wrong_labels_the_first_are_shown_and_all_counted(tmp_path):
     text = "".join(f"A\tB{at}\t0.{at + 1}\n" for at in range(20))
-    with pytest.raises(DataError, match="20 lines of it have another one") as caught:
+    with pytest.raises(DataError, match="20 lines have another one") as caught:
         read_pairs(written(tmp_path, text))
     assert "… and 15 more" in str(caught.value) and len(caught.value.problems) == 5
 
@@ -138,8 +138,8 @@ def test_a_missing_column_is_an_error_naming_the_line(tmp_path, line):
         (b"", "holds no pairs"),
         (b"\n \n", "holds no pairs"),
         (b"protein_a\tprotein_b\tlabel\n", "holds no pairs"),
-        (b"A\tB\t1\nA\0B\tC\t1\n", "is no text"),
-        (b"A\tB\t1\n\xff\xfe\tC\t1\n", "is no UTF-8 text"),
+        (b"A\tB\t1\nA\0B\tC\t1\n", "is not text"),
+        (b"A\tB\t1\n\xff\xfe\tC\t1\n", "is not UTF-8 text"),
         (gzip.compress(b"A\tB\t1\n" * 999, mtime=0)[:-12], "damaged gzip"),
         (b"\x1f\x8b not gzip at all", "damaged gzip"),
     ],
@@ -150,7 +150,7 @@ def test_files_that_hold_no_pairs(tmp_path, content, message):
 
 
 def test_no_such_file_and_a_folder(tmp_path):
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match="No such file"):
         read_pairs(tmp_path / "absent.tsv")
     with pytest.raises(DataError, match="cannot be read"):
         read_pairs(tmp_path)
@@ -203,7 +203,7 @@ def test_a_table_cannot_be_changed():
 @pytest.mark.parametrize(
     ("a", "b", "labels", "message"),
     [
-        ([0], [0, 1], None, "make no pairs"),
+        ([0], [0, 1], None, "do not make pairs"),
         ([0], [2], None, "outside the 2 proteins"),
         ([-1], [1], None, "outside"),
         ([0.5], [1], None, "integers"),

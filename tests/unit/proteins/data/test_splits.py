@@ -188,7 +188,7 @@ def test_a_part_of_nothing_is_left_out_and_pairs_may_be_without_labels():
         ({"fractions": (0, 0.5, 0.5)}, "a train part"),
         ({"fractions": (1, 0, 0)}, "one of val and test"),
         ({"fractions": "0.8,0.1,0.1"}, "three numbers"),
-        ({"protocol": "c1", "clusters": {}}, "no difference"),
+        ({"protocol": "c1", "clusters": {}}, "has no effect"),
         ({"clusters": {"P0001": 1}}, "are in no cluster"),
     ],
 )
@@ -334,5 +334,5 @@ def test_a_tool_that_fails_is_an_error_with_its_words(monkeypatch, tmp_path):
     fake.write_text("#!/bin/sh\necho 'no space left' >&2\nexit 3\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(DataError, match=r"mmseqs has failed \(3\): no space left"):
+    with pytest.raises(DataError, match=r"mmseqs failed \(3\): no space left"):
         cluster_sequences(families(2), tool="mmseqs")

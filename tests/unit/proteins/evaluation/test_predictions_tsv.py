@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from holotype.errors import DataError
-from holotype.proteins.data.pairs import PairTable
+from holotype.proteins.data.pairs import PairTable, read_pairs
 from holotype.proteins.evaluation.predictions import read_predictions, write_predictions
 
 GOOD = [
@@ -79,7 +79,7 @@ def test_files_that_are_no_text(tmp_path):
     cases = {
         b"\x89PNG\r\n\x1a\n": "UTF-8",
         gzip.compress(b"A\tB\t1\t0.9\n" * 100, mtime=0)[:-9]: "damaged gzip",
-        b"A\tB\0\t1\t0.9\n": "no text",
+        b"A\tB\0\t1\t0.9\n": "not text",
     }
     for content, match in cases.items():
         (tmp_path / "p").write_bytes(content)
@@ -118,3 +118,13 @@ def test_columns_that_do_not_fit_are_not_written(tmp_path):
     with pytest.raises(DataError, match="have none"):
         write_predictions(tmp_path / "p.tsv", PairTable.from_names(["A"], ["B"]), [0.5])
     assert not list(tmp_path.iterdir())
+
+
+def test_labels_and_quotes_are_read_as_in_files_of_pairs(tmp_path):
+    path = tmp_path / "p.tsv"
+    path.write_text('"A"\t"B"\tTrue\t0.9\n"C"\t"D"\tfalse\t0.1\n')
+    found = read_predictions(path)
+    assert found.pairs.names_a == ["A", "C"]
+    assert found.labels.tolist() == [1, 0]
+    path.write_text('"A"\t"B"\tTrue\n"C"\t"D"\tfalse\n')
+    assert read_pairs(path) == found.pairs
