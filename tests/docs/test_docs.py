@@ -95,6 +95,13 @@ def test_links_lead_somewhere(path):
     assert list(dead_links(path)) == []
 
 
+def test_the_security_page_names_tests_that_exist():
+    page = (ROOT / "docs" / "security.md").read_text("utf-8")
+    paths = re.findall(r"`((?:attacks|contract|integration|unit)/[^`]+\.py)`", page)
+    assert paths
+    assert [path for path in paths if not list((ROOT / "tests").glob(path))] == []
+
+
 # -- the runner itself: a check that cannot fail is worth nothing -----------------------------------
 
 
