@@ -22,7 +22,7 @@ from holotype.proteins.training.objectives import PairObjective
 from holotype.training import RunResult, load_recipe, train
 from holotype.training.loop import LearningRate, fit, make_fabric, make_optimizer
 from holotype.training.objective import Outcome
-from holotype.training.recipe import OptimizerPart, SchedulerPart, TrainerPart
+from holotype.training.recipe_parts import OptimizerPart, SchedulerPart, TrainerPart
 from holotype.training.steps import Step
 from training_sets import DIM, embeddings, pairs, write_project
 

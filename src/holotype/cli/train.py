@@ -15,7 +15,7 @@ from holotype.text import plain
 if TYPE_CHECKING:
     from holotype.training.folder import RunResult
     from holotype.training.loop import Progress
-    from holotype.training.recipe_parts import AnyRecipe
+    from holotype.training.recipe import Recipe
 
 _EVERY_S = 0.1
 
@@ -94,7 +94,7 @@ def _is_first() -> bool:
     return all(os.environ.get(rank, "0") == "0" for rank in _RANKS)
 
 
-def _dry_run(recipe: AnyRecipe, *, resume: bool, as_json: bool) -> int:
+def _dry_run(recipe: Recipe, *, resume: bool, as_json: bool) -> int:
     from holotype.training.folder import claim, folder_of
 
     folder = folder_of(recipe)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from holotype.training.entry import entry_of, register_run
 from holotype.training.folder import RunResult
-from holotype.training.recipe import ImageRecipe, Recipe, load_recipe
+from holotype.training.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
     from holotype.training.run import train
 
-__all__ = ["ImageRecipe", "Recipe", "RunResult", "entry_of", "load_recipe", "register_run", "train"]
+__all__ = ["Recipe", "RunResult", "entry_of", "load_recipe", "register_run", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -23,8 +23,7 @@ from holotype import files
 from holotype.catalog.values import canonical
 from holotype.errors import ConfigError, StoreError
 from holotype.store.locks import try_lock
-from holotype.training.recipe import load_recipe
-from holotype.training.recipe_parts import AnyRecipe
+from holotype.training.recipe import Recipe, load_recipe
 
 RECIPE, RESULT, WEIGHTS, AUDIT = "recipe.yaml", "result.json", "model.safetensors", "audit.json"
 REPORT = "report.html"
@@ -77,7 +76,7 @@ class RunResult:
         return cls(folder=folder, weights=folder / WEIGHTS, **{name: kept[name] for name in names})
 
 
-def folder_of(recipe: AnyRecipe) -> Path:
+def folder_of(recipe: Recipe) -> Path:
     """Where a run goes."""
     if recipe.output is not None:
         return Path(recipe.output)
@@ -86,7 +85,7 @@ def folder_of(recipe: AnyRecipe) -> Path:
     return Path("runs") / f"{name}_seed{recipe.seed}"
 
 
-def claim(recipe: AnyRecipe, folder: Path, *, resume: bool) -> RunResult | None:
+def claim(recipe: Recipe, folder: Path, *, resume: bool) -> RunResult | None:
     """Refuse a folder that holds something else; give the result of a run that is finished.
 
     Raises:
@@ -129,7 +128,7 @@ def claim(recipe: AnyRecipe, folder: Path, *, resume: bool) -> RunResult | None:
     return RunResult.read(folder)
 
 
-def hold(recipe: AnyRecipe, folder: Path, held: list[BinaryIO]) -> RunResult | None:
+def hold(recipe: Recipe, folder: Path, held: list[BinaryIO]) -> RunResult | None:
     """Lock a run folder for as long as the file that is added to `held` is open.
 
     Raises:

@@ -16,30 +16,28 @@ from typing import TYPE_CHECKING, Any
 import holotype
 
 if TYPE_CHECKING:
-    from holotype.training.recipe_parts import AnyRecipe
+    from holotype.training.recipe import Recipe
 
 _PACKAGES = ("torch", "numpy", "lightning")
 _GIT_TIMEOUT_S = 10
 
 
 def lineage_of(
-    recipe: AnyRecipe,
+    recipe: Recipe,
     *,
     dataset_digests: Mapping[str, str],
-    encoder: Any = None,
-    parent: Any = None,
     world_size: int = 1,
     device: str = "cpu",
+    **sources: Any,
 ) -> dict[str, Any]:
     """All that a training depends on, as plain data.
 
     Args:
         recipe: complete.
         dataset_digests: role -> sha256 of the file.
-        encoder: the records of the encoders of proteins.
-        parent: the weights that it began with, if any.
         world_size: processes.
         device: what they computed on.
+        **sources: what else it depends on: the records of encoders, the weights that it began with.
     """
     whole = recipe.to_dict()
     whole.pop("output", None)  # a place on one machine
@@ -54,8 +52,7 @@ def lineage_of(
         "processes": world_size,
         "device": device,
     }
-    made |= {"encoder": encoder} if encoder is not None else {}
-    made |= {"parent": parent} if parent is not None else {}
+    made |= sources
     here = code_of(Path.cwd(), tracked=None)
     if here["commit"] and here["commit"] != made["code"]["commit"]:
         made["project"] = here  # a user's own models lie there

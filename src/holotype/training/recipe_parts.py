@@ -1,34 +1,15 @@
-"""What recipes of every kind have in common: parts, and how they are checked. Nothing here needs torch."""
+"""The parts that every recipe has, and how a part is checked. Nothing here needs torch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from holotype.catalog.parameters import from_facts, problems_with, shown, to_facts
-from holotype.catalog.values import canonical
-from holotype.errors import HolotypeError
-from holotype.names import nearest
-from holotype.tasks import Task
 
-if TYPE_CHECKING:
-    from holotype.records import ModelInfo
-
-# What may differ between a run and its continuation: where and how it is computed, not what.
-FREE = frozenset(
-    {
-        "output",
-        *(
-            f"trainer.{key}"
-            for key in ("accelerator", "devices", "num_nodes", "strategy", "checkpoint_steps", "checkpoint_s")
-        ),
-    }
-)
-
-# What holds, and how a message calls it.
+# What must hold, and the words for it.
 Range = tuple[Callable[[Any], bool], str]
 ABOVE_0: Range = (lambda x: x > 0, "above 0")
 FROM_0: Range = (lambda x: x >= 0, "0 or more")
@@ -146,104 +127,11 @@ class SchedulerPart:
     patience: int = 2
 
 
-@dataclass(frozen=True, kw_only=True)
-class AnyRecipe:
-    """A checked recipe, complete with defaults.
-
-    Attributes:
-        model: which architecture.
-        trainer: how long, and how.
-        optimizer: with which steps.
-        scheduler: the course of the learning rate.
-        seed: decides weights, order, augmentation and dropout.
-        output: the run folder; None if nobody said.
-        source: the file it was read from; it is no part of the recipe.
-    """
-
-    model: ModelPart
-    trainer: TrainerPart = field(default_factory=TrainerPart)
-    optimizer: OptimizerPart = field(default_factory=OptimizerPart)
-    scheduler: SchedulerPart = field(default_factory=SchedulerPart)
-    seed: int = 0
-    output: str | None = None
-    source: str | None = None
-
-    @property
-    def data_name(self) -> str:
-        """What to call its data in the name of a run folder."""
-        raise NotImplementedError
-
-    def to_dict(self) -> dict[str, Any]:
-        """The whole recipe as plain data, defaults included; a recipe again when it is read."""
-        whole = {key: value for key, value in asdict(self).items() if key != "source"}
-        # The parts that every recipe has come last, as one writes them.
-        last = ("trainer", "optimizer", "scheduler", "loss", "seed", "output")
-        whole = {k: v for k, v in whole.items() if k not in last} | {k: whole[k] for k in last}
-        if whole["output"] is None:
-            del whole["output"]
-        return whole
-
-    def digest(self) -> str:
-        """The sha256 of all that decides the result; where and on how many machines does not."""
-        return sha256(canonical(self.deciding()).encode("ascii")).hexdigest()
-
-    def deciding(self) -> dict[str, Any]:
-        """The recipe by dotted key, without what does not change the result (`FREE`)."""
-        return {key: value for key, value in flat(self.to_dict()).items() if key not in FREE}
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a recipe of one kind may hold.
-
-    Attributes:
-        tasks: of models that it trains.
-        parts: key -> class of the part; `Any` values are checked by `check`.
-        examples: what must be given -> how it is written.
-        short: keys where a text stands for ``{name: text}``.
-        ranges: ``part.key`` -> what holds, and how a message calls it.
-        monitors: figures to choose the best epoch by, for a task; the first is the default.
-        complete: fill in what follows from the rest, before anything is checked.
-        check: problems of the model, the data and what else a signature does not tell.
-        make: the recipe, from what was found to be right.
-    """
-
-    tasks: frozenset[str]
-    parts: Mapping[str, type | None]
-    examples: Mapping[str, str]
-    short: frozenset[str]
-    ranges: Mapping[str, Range]
-    monitors: Callable[[Any], tuple[str, ...]]
-    complete: Callable[[dict[str, Any]], None]
-    check: Callable[[dict[str, Any], bool], list[str]]
-    make: Callable[[dict[str, Any], str | None], AnyRecipe]
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """All keys."""
-        return (*self.parts, "seed", "output")
-
-
-def flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping by dotted keys."""
-    out: dict[str, Any] = {}
-    for key, value in mapping.items():
-        if isinstance(value, Mapping) and value:
-            out.update(flat(value, f"{prefix}{key}."))
-        else:
-            out[f"{prefix}{key}"] = value
-    return out
-
-
 def part_problems(key: str, value: Any, cls: type, ranges: Mapping[str, Range]) -> list[str]:
-    """Problems of keys, types and ranges of one part. Numbers that YAML 1.1 takes for text are put right."""
+    """Problems of keys, types and ranges of one part of a recipe."""
     if not isinstance(value, dict):
         return [f"{key}: expected a mapping, got {shown(value)} ({type(value).__name__})"]
     parameters, _ = from_facts(to_facts(cls))
-    hints = {one.name: str(one.type) for one in fields(cls)}
-    for name, given in value.items():
-        if "float" in hints.get(name, "") and "str" not in hints[name]:
-            value[name] = [_number(one) for one in given] if isinstance(given, list) else _number(given)
     found = problems_with(value, parameters or ())
     problems = [f"{key}.{problem.replace('no such parameter', 'no such key')}" for problem in found]
     wrong = {problem.partition(":")[0] for problem in found}
@@ -254,47 +142,3 @@ def part_problems(key: str, value: Any, cls: type, ranges: Mapping[str, Range]) 
         if not fits(given) or (isinstance(given, float) and not math.isfinite(given)):
             problems.append(f"{key}.{name}: expected {expected}, got {shown(given)}")
     return problems
-
-
-def _number(value: Any) -> Any:
-    """``1e-3`` is a number in YAML 1.2 and in every head, and text in YAML 1.1."""
-    if isinstance(value, str) and "e" in value.lower():
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
-
-
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """The end of a message: the nearest name, if any is near."""
-    close = nearest(given, known, count=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def short(error: HolotypeError) -> str:
-    """An error of the registry in one line."""
-    return " ".join(line.strip() for line in str(error).splitlines())
-
-
-def model_info(model: Any) -> tuple[ModelInfo | None, list[str]]:
-    """What is known of the architecture that a recipe's `model` names, if it can be used; or problems."""
-    if not isinstance(model, dict) or not isinstance(model.get("name"), str):
-        return None, []
-    from holotype.catalog.registry import default_registry as registry
-
-    try:
-        info = registry.get_model_info(model["name"])
-    except HolotypeError as error:
-        entry = None
-        if registry.pretrained_exists(model["name"]):
-            entry = registry.get_pretrained_metadata(model["name"])
-        if entry is not None and entry.task not in (Task.PROTEIN_INTERACTION, Task.PROTEIN_EMBEDDING):
-            return None, [
-                f"model.name: {model['name']!r} is a pretrained entry; write model: {entry.network} and "
-                f"from_pretrained: {entry.name}"
-            ]
-        return None, [f"model.name: {short(error)}"]
-    if info.problem is not None:
-        return None, [f"model.name: {model['name']!r} cannot be used: {info.problem}"]
-    return info, []

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from holotype.catalog.values import canonical
+from holotype.domains import domain_of, resolve
 from holotype.errors import HolotypeError, TrainingError
 from holotype.training.folder import RECIPE, RESULT, WEIGHTS, RunResult, claim, folder_of, hold, write_yaml
 from holotype.training.job import Amount, Job, Tell
 from holotype.training.lineage import own_code
 from holotype.training.loop import Fitted, Progress, fit, make_fabric, own_randomness, seed_all
-from holotype.training.recipe import ImageRecipe, Recipe, load_recipe
+from holotype.training.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
     import os
@@ -30,7 +31,7 @@ _T = TypeVar("_T")
 
 
 def train(
-    recipe: Mapping[str, Any] | str | os.PathLike[str] | Recipe | ImageRecipe,
+    recipe: Mapping[str, Any] | str | os.PathLike[str] | Recipe,
     overrides: Iterable[str] = (),
     *,
     output: str | os.PathLike[str] | None = None,
@@ -94,17 +95,16 @@ def train(
             file.close()
 
 
-def _job(recipe: Recipe | ImageRecipe) -> Job:
-    if isinstance(recipe, ImageRecipe):
-        from holotype.vision.training.job import ImageJob
+def _job(recipe: Recipe) -> Job[Any]:
+    """The training of a recipe, by the domain that serves its model's task."""
+    domain = domain_of(recipe.task)
+    if domain is None:
+        raise TrainingError(f"no domain trains models for {recipe.task}.", given=recipe.task)
+    made: Job[Any] = resolve(domain.job)(recipe)
+    return made
 
-        return ImageJob(recipe)
-    from holotype.proteins.training.job import ProteinJob
 
-    return ProteinJob(recipe)
-
-
-def _prepare(job: Job, folder: Path, say: Tell, device: Any, progress: Amount | None) -> bool:
+def _prepare(job: Job[Any], folder: Path, say: Tell, device: Any, progress: Amount | None) -> bool:
     """Only if all that is needed can be used is the folder made."""
     job.prepare(device, say, progress)
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def _prepare(job: Job, folder: Path, say: Tell, device: Any, progress: Amount | 
 
 
 def _fit(
-    job: Job,
+    job: Job[Any],
     net: nn.Module,
     fabric: Fabric,
     folder: Path,

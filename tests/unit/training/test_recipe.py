@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 from holotype.errors import ConfigError
-from holotype.training.recipe import FREE, ImageRecipe, Recipe, flat, input_dim_of, load_recipe
+from holotype.proteins.training.recipe import ProteinRecipe, input_dim_of
+from holotype.training.recipe import FREE, flat, load_recipe
+from holotype.vision.training.recipe import ImageRecipe
 
 SMALL: dict[str, Any] = {"model": "v1", "data": "bernett", "encoder": "unirep_64"}
 RECIPES = sorted((Path(__file__).parents[3] / "recipes").rglob("*.yaml"))
@@ -184,7 +186,7 @@ def test_reading_a_recipe_imports_neither_torch_nor_lightning() -> None:
 def test_every_recipe_of_ours_is_one(path: Path) -> None:
     drawn = path.stem.startswith("shapes_")  # whoever trains on them draws them first
     recipe = load_recipe(path, check_data=not drawn)
-    assert isinstance(recipe, ImageRecipe if path.parent.name == "vision" else Recipe)
+    assert isinstance(recipe, ImageRecipe if path.parent.name == "vision" else ProteinRecipe)
 
 
 def test_there_are_recipes() -> None:
@@ -210,7 +212,7 @@ def test_the_model_decides_which_kind_of_recipe_it_is() -> None:
         "digits",
         {"name": "light"},
     )
-    assert isinstance(load_recipe(SMALL), Recipe)
+    assert isinstance(load_recipe(SMALL), ProteinRecipe)
     assert "encoder: no such key here: it is for protein_interaction" in image_problems(encoder="unirep_64")
 
 
@@ -284,7 +286,6 @@ def test_a_wrong_value_of_an_image_recipe_is_refused(override: str, told: str) -
 @pytest.mark.parametrize(
     ("model", "override", "told"),
     [
-        ("simclr", "batch.portion=2", "batch.portion: the loss of simclr compares all images of a batch"),
         ("simclr", "freeze=encoder", "freeze: the encoder is what self_supervised_learning trains"),
         ("mae_vit", "loss.label_smoothing=0.1", "it is for image_classification, not for masked_image_modeling"),
         ("mae_vit", "trainer.monitor=val_accuracy", "trainer.monitor: expected one of 'val_loss', 'last'"),

@@ -16,11 +16,9 @@ from holotype.proteins.data.embedding_writer import hash_sequence
 from holotype.proteins.data.pairs import PairTable
 from holotype.proteins.training.batches import PairBatches, PairReader, PairsToScore
 from holotype.proteins.training.objectives import PairObjective, balancing_weight
-from holotype.proteins.training.recipe import Recipe, architecture_of
-from holotype.training.folder import AUDIT, RESULT, WEIGHTS, RunResult, write_json
-from holotype.training.job import Amount, Tell, Work, finite, metric, result_of
-from holotype.training.lineage import lineage_of
-from holotype.training.loop import Fitted
+from holotype.proteins.training.recipe import ProteinRecipe, architecture_of
+from holotype.training.folder import AUDIT, write_json
+from holotype.training.job import Amount, Job, Tell, Tested, Work
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -29,15 +27,12 @@ if TYPE_CHECKING:
     from holotype.proteins.data.embeddings import Embeddings
 
 
-class ProteinJob:
-    """Do pairs of proteins interact? See `holotype.training.job.Job`."""
+class ProteinJob(Job[ProteinRecipe]):
+    """A training on pairs of proteins; see `Job`."""
 
     dataset: Dataset
     embeddings: Embeddings
     audit: Audit
-
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
 
     def prepare(self, device: Any, say: Tell, progress: Amount | None) -> None:
         """Data, audit and embeddings."""
@@ -114,61 +109,46 @@ class ProteinJob:
             objective, training, PairsToScore(readers["val"], residues=recipe.batch.residues, **world)
         )
 
-    def finish(self, net: nn.Module, fitted: Fitted, fabric: Fabric, folder: Path, say: Tell) -> RunResult:
-        """Save, calibrate, measure on the test pairs, save again with all that is known by then."""
+    def sources(self) -> Mapping[str, Any]:
+        """The records of the encoders."""
+        return {"encoder": _plain(self.embeddings.record)}
+
+    def save(self, net: nn.Module, folder: Path, record: Mapping[str, Any]) -> None:
+        """The network, with the records of the encoders, from which `holotype predict` embeds."""
+        super().save(net, folder, {**self.sources(), **record})
+
+    def test(self, net: nn.Module, fabric: Fabric, folder: Path, say: Tell) -> Tested | None:
+        """The temperature, fitted on the validation pairs, and the figures on the test pairs."""
         from holotype.proteins.evaluation.calibration import fit_temperature
 
-        recipe, dataset, embeddings = self.recipe, self.dataset, self.embeddings
-        encoder = _plain(embeddings.record)
-        record: dict[str, Any] = {
-            "encoder": encoder,
-            "lineage": lineage_of(
-                recipe,
-                dataset_digests=dataset.digests,
-                encoder=encoder,
-                world_size=fabric.world_size,
-                device=fabric.device.type,
-            ),
-            "dataset": dataset.name,
-        }
-        measured = [metric(name, value, dataset.name, "val") for name, value in fitted.best.items()]
-        path = folder / WEIGHTS
-        holotype.save_pretrained(net, path, metrics=finite(measured), overwrite=True, **record)
+        dataset, embeddings = self.dataset, self.embeddings
         say("calibration on the validation pairs")
-        scores = _Scores(net, embeddings, str(fabric.device), recipe.batch.residues)
+        scores = _Scores(net, embeddings, str(fabric.device), self.recipe.batch.residues)
         val_logits = scores(dataset.splits["val"])
         temperature = fit_temperature(val_logits, np.asarray(dataset.splits["val"].labels))
         _write_predictions(folder / "predictions_val.tsv", dataset, "val", val_logits, temperature)
-        test: dict[str, float] = {}
-        about: dict[str, Any] = {}
+        figures: dict[str, float] = {}
+        about = dict(self.sources())
         if "test" in dataset.splits:
             say("the test pairs")
             logits = scores(dataset.splits["test"])
-            test, subset = _measure(recipe, dataset, embeddings, logits, temperature, folder)
+            figures, subset = _measure(self.recipe, dataset, embeddings, logits, temperature, folder)
             # Which pairs the figures are of: the headline is C3, and all of them where these are too few.
             about["test_pairs"] = subset
-            measured += [
-                metric(name, value, dataset.name, "test", pairs=subset) for name, value in test.items()
-            ]
-        holotype.save_pretrained(
-            net,
-            path,
-            metrics=finite(measured),
-            calibration={"temperature": temperature},
-            overwrite=True,
-            **record,
+        return Tested(
+            figures=figures,
+            about_figures={name: {"pairs": about["test_pairs"]} for name in figures},
+            saved={"calibration": {"temperature": temperature}},
+            about=about,
+            temperature=temperature,
         )
-        result = result_of(fitted, folder, path, test, temperature)
-        about |= {"elapsed_s": round(fitted.elapsed_s, 3), "steps": fitted.steps, **record}
-        write_json(folder / RESULT, {**result.to_dict(), **about})
-        return result
 
 
 # -- before --------------------------------------------------------------------------------------
 
 
 def _embeddings(
-    recipe: Recipe, dataset: Dataset, say: Tell, device: Any, progress: Amount | None
+    recipe: ProteinRecipe, dataset: Dataset, say: Tell, device: Any, progress: Amount | None
 ) -> Embeddings:
     files = [part.file for part in recipe.encoder if part.file is not None]
     if files:
@@ -189,7 +169,7 @@ def _embeddings(
     return embeddings_for(sequences, specs, progress=progress, device=device)
 
 
-def _width(recipe: Recipe) -> int:
+def _width(recipe: ProteinRecipe) -> int:
     """The width of what the encoders will give; they are built without weights to ask them."""
     import torch
 
@@ -201,7 +181,7 @@ def _width(recipe: Recipe) -> int:
     return total
 
 
-def _check_width(recipe: Recipe, width: int) -> None:
+def _check_width(recipe: ProteinRecipe, width: int) -> None:
     given = recipe.model.params.get("input_dim")
     if given not in (None, width):
         raise ConfigError(
@@ -262,7 +242,7 @@ def _write_predictions(
 
 
 def _measure(
-    recipe: Recipe,
+    recipe: ProteinRecipe,
     dataset: Dataset,
     embeddings: Embeddings,
     logits: np.ndarray,

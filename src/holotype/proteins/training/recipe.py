@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from holotype.catalog.parameters import problems_with
 from holotype.errors import HolotypeError
 from holotype.tasks import Task
-from holotype.training.recipe_parts import (
-    ABOVE_0,
-    FROM_0,
-    FROM_1,
-    RANGES,
-    AnyRecipe,
-    Kind,
-    ModelPart,
-    OptimizerPart,
-    SchedulerPart,
-    TrainerPart,
-    did_you_mean,
-    model_info,
-    part_problems,
-)
-
-MONITORS = ("val_auroc", "val_average_precision", "val_loss")
+from holotype.text import did_you_mean
+from holotype.training.recipe import Recipe, model_info
+from holotype.training.recipe_parts import ABOVE_0, FROM_0, FROM_1, RANGES, Range, part_problems
 
 
 @dataclass(frozen=True)
@@ -127,38 +114,6 @@ class EncoderPart:
     file: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe(AnyRecipe):
-    """A checked recipe for pairs of proteins, complete with defaults; see `AnyRecipe`.
-
-    Attributes:
-        data: which proteins and pairs.
-        encoder: one or several; the embeddings of several are joined along their width.
-        batch: pairs of a step.
-        loss: what is minimised.
-    """
-
-    data: DataPart
-    encoder: tuple[EncoderPart, ...]
-    batch: BatchPart = field(default_factory=BatchPart)
-    loss: LossPart = field(default_factory=LossPart)
-
-    @property
-    def data_name(self) -> str:
-        """What to call its data in the name of a run folder."""
-        return Path(self.data.name or self.data.train or self.data.pairs or "data").stem
-
-    def to_dict(self) -> dict[str, Any]:
-        """The whole recipe as plain data, defaults included; a recipe again when it is read."""
-        whole = super().to_dict()
-        whole["data"] = {key: value for key, value in whole["data"].items() if value is not None}
-        whole["encoder"] = [
-            {"file": part["file"]} if part["file"] else {k: v for k, v in part.items() if k != "file"}
-            for part in whole["encoder"]
-        ]
-        return whole
-
-
 _RANGES = {
     **RANGES,
     "batch.pairs": FROM_1,
@@ -177,36 +132,66 @@ _RANGES = {
 }
 
 
-def _make(mapping: dict[str, Any], source: str | None) -> Recipe:
-    encoders = mapping["encoder"]
-    return Recipe(
-        model=ModelPart(**mapping["model"]),
-        data=DataPart(**mapping["data"]),
-        encoder=tuple(EncoderPart(**one) for one in (encoders if isinstance(encoders, list) else [encoders])),
-        batch=BatchPart(**(mapping.get("batch") or {})),
-        trainer=TrainerPart(**(mapping.get("trainer") or {})),
-        optimizer=OptimizerPart(**(mapping.get("optimizer") or {})),
-        scheduler=SchedulerPart(**(mapping.get("scheduler") or {})),
-        loss=LossPart(**(mapping.get("loss") or {})),
-        seed=mapping.get("seed", 0),
-        output=mapping.get("output"),
-        source=source,
-    )
+@dataclass(frozen=True, kw_only=True)
+class ProteinRecipe(Recipe):
+    """A checked recipe for pairs of proteins, complete with defaults; see `Recipe`.
 
+    Attributes:
+        data: the proteins and pairs.
+        encoder: one or several; the embeddings of several are joined along their width.
+        batch: pairs of a step.
+        loss: what is minimised.
+    """
 
-def _check(mapping: dict[str, Any], check_data: bool) -> list[str]:
-    problems = []
-    data, batch = mapping.get("data"), mapping.get("batch")
-    split = data.get("split") if isinstance(data, dict) else None
-    if isinstance(split, dict):
-        problems += part_problems("data.split", split, SplitPart, _RANGES)
-    if isinstance(batch, dict) and not {"pairs", "residues"} - {k for k, v in batch.items() if v is None}:
-        problems.append("batch: pairs, residues or both must be given")
-    if check_data:
-        problems += _model(mapping.get("model"), mapping.get("encoder"))
-        problems += _data(data)
-        problems += _encoders(mapping.get("encoder"))
-    return problems
+    tasks: ClassVar[frozenset[str]] = frozenset({Task.PROTEIN_INTERACTION})
+    examples: ClassVar[Mapping[str, str]] = {
+        "model": "{name: v1}",
+        "data": "bernett",
+        "encoder": "unirep_64",
+    }
+    short: ClassVar[frozenset[str]] = Recipe.short | {"encoder", "loss"}
+    ranges: ClassVar[Mapping[str, Range]] = _RANGES
+
+    data: DataPart
+    encoder: tuple[EncoderPart, ...]
+    batch: BatchPart = field(default_factory=BatchPart)
+    loss: LossPart = field(default_factory=LossPart)
+
+    @classmethod
+    def monitors(cls, task: str | None) -> tuple[str, ...]:
+        """The figures by which the best epoch may be chosen."""
+        return ("val_auroc", "val_average_precision", "val_loss")
+
+    @classmethod
+    def problems(cls, mapping: dict[str, Any], *, check_data: bool) -> list[str]:
+        """What is wrong with the split, the model, the data and the encoders."""
+        problems = []
+        data, batch = mapping.get("data"), mapping.get("batch")
+        split = data.get("split") if isinstance(data, dict) else None
+        if isinstance(split, dict):
+            problems += part_problems("data.split", split, SplitPart, _RANGES)
+        if isinstance(batch, dict) and not {"pairs", "residues"} - {k for k, v in batch.items() if v is None}:
+            problems.append("batch: pairs, residues or both must be given")
+        if check_data:
+            problems += _model(mapping.get("model"), mapping.get("encoder"))
+            problems += _data(data)
+            problems += _encoders(mapping.get("encoder"))
+        return problems
+
+    @property
+    def data_name(self) -> str:
+        """The name of its data, for the name of a run folder."""
+        return Path(self.data.name or self.data.train or self.data.pairs or "data").stem
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole recipe as plain data, defaults included; a recipe again when it is read."""
+        whole = super().to_dict()
+        whole["data"] = {key: value for key, value in whole["data"].items() if value is not None}
+        whole["encoder"] = [
+            {"file": part["file"]} if part["file"] else {k: v for k, v in part.items() if k != "file"}
+            for part in whole["encoder"]
+        ]
+        return whole
 
 
 def _model(model: Any, encoder: Any) -> list[str]:
@@ -380,25 +365,3 @@ def _dataset(name: str, split: Any) -> list[str]:
             "train and val"
         ]
     return []
-
-
-KIND = Kind(
-    tasks=frozenset({Task.PROTEIN_INTERACTION}),
-    parts={
-        "model": ModelPart,
-        "data": DataPart,
-        "encoder": EncoderPart,
-        "batch": BatchPart,
-        "trainer": TrainerPart,
-        "optimizer": OptimizerPart,
-        "scheduler": SchedulerPart,
-        "loss": LossPart,
-    },
-    examples={"model": "{name: v1}", "data": "bernett", "encoder": "unirep_64"},
-    short=frozenset({"model", "data", "encoder", "optimizer", "scheduler", "loss"}),
-    ranges=_RANGES,
-    monitors=lambda task: MONITORS,
-    complete=lambda mapping: None,
-    check=_check,
-    make=_make,
-)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -16,10 +15,9 @@ from torch import Tensor, nn
 import holotype
 from holotype.errors import ConfigError, DataError, HolotypeError
 from holotype.tasks import Task
-from holotype.training.folder import ENCODER, RESULT, WEIGHTS, RunResult, folder_of, replace_file, write_json
-from holotype.training.job import Amount, Tell, Work, finite, metric, result_of
-from holotype.training.lineage import lineage_of
-from holotype.training.loop import Fitted, Stepper, own_outcomes, seed_all
+from holotype.training.folder import ENCODER, folder_of, replace_file
+from holotype.training.job import Amount, Job, Tell, Tested, Work
+from holotype.training.loop import Stepper, own_outcomes, seed_all
 from holotype.vision.data.augmentation.augment import Augmentation, make_augmentation
 from holotype.vision.data.augmentation.presets import PRESETS
 from holotype.vision.data.load import ImageDataset, load_image_dataset
@@ -41,7 +39,7 @@ from holotype.vision.training.objectives import (
     ObjectDetection,
     SelfSupervision,
 )
-from holotype.vision.training.recipe import AUGMENTED, LABELLED, PARTS, ImageRecipe
+from holotype.vision.training.recipe import FACTS, ImageRecipe
 from holotype.vision.training.unreadable import content_of, note_unreadable, read_unreadable
 from holotype.weights.build import build_empty
 
@@ -51,11 +49,10 @@ if TYPE_CHECKING:
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 # The preset whose views are those that a network takes.
 _VIEWS = {"two": "simclr", "multi_crop": "dino", "one": "ijepa"}
-_UNLABELLED = (Task.MASKED_IMAGE_MODELING, Task.SELF_SUPERVISED_LEARNING)
 
 
-class ImageJob:
-    """See `holotype.training.job.Job`."""
+class ImageJob(Job[ImageRecipe]):
+    """A training on images; see `Job`."""
 
     dataset: ImageDataset
     initial: Initial | None
@@ -63,7 +60,8 @@ class ImageJob:
     _objective: ImageObjective
 
     def __init__(self, recipe: ImageRecipe) -> None:
-        self.recipe, self.task = recipe, recipe.task
+        super().__init__(recipe)
+        self.task, self.facts = recipe.task, FACTS[recipe.task]
 
     # -- before --
 
@@ -102,7 +100,7 @@ class ImageJob:
                 given=dataset.name,
                 hint="Divide it in the recipe: data={images: FOLDER, split: {fractions: [0.8, 0.1, 0.1]}}",
             )
-        wanted = LABELLED.get(self.task)
+        wanted = self.facts.labelled
         for part, table in dataset.splits.items():
             if wanted is not None and len(table) and table.kind != wanted:
                 raise DataError(
@@ -126,8 +124,14 @@ class ImageJob:
             )
 
     def _check_batches(self, net: nn.Module, processes: int) -> None:
-        """Refuse a batch that leaves too few images to compare, in its smallest portion, for a process."""
+        """Refuse portions of a batch that is one whole, and batches that leave too few images to compare."""
         batch, least = self.recipe.batch, int(getattr(net, "least_images", 1))
+        if batch.portion is not None and getattr(net, "needs_whole_batch", False):
+            raise ConfigError(
+                f"batch.portion: the loss of {self.recipe.model.name} compares all images of a batch, which "
+                "cannot be cut; lower batch.images",
+                given=batch.portion,
+            )
         fewest = fewest_at_once(
             len(self.dataset.splits["train"]), batch.images, batch.portion, self.recipe.trainer.accumulate
         )
@@ -142,13 +146,13 @@ class ImageJob:
 
     def _architecture(self) -> str | None:
         """What the weights to begin with are to be of, as far as the recipe says."""
-        part = PARTS.get(self.task)
+        part = self.facts.part
         named = self.recipe.model.name if part is None else self.recipe.model.params.get(part)
         return named if isinstance(named, str) else None
 
     def _params(self) -> dict[str, Any]:
         """The model's parameters: the recipe's word, then the initial weights', then the data's."""
-        params, part = dict(self.recipe.model.params), PARTS.get(self.task)
+        params, part = dict(self.recipe.model.params), self.facts.part
         if self.initial is not None:
             if part is None:
                 self._check_architecture(self.initial)
@@ -157,7 +161,7 @@ class ImageJob:
                 own = as_params(self.initial, ("num_classes", "in_channels", "size"))
                 own |= params.get(f"{part}_params") or {}
                 params = {**params, part: self.initial.architecture, f"{part}_params": own}
-        if self.task in LABELLED:
+        if self.facts.labelled is not None:
             count = len(self.dataset.classes)
             if params.get("num_classes", count) != count:
                 raise ConfigError(
@@ -184,9 +188,6 @@ class ImageJob:
         if own != initial.architecture:
             raise other_architecture(initial, own)
 
-    def begin(self, folder: Path) -> None:
-        """Nothing is known beforehand that the recipe does not say."""
-
     def network(self) -> nn.Module:
         """With as many classes as the data have, and the weights to begin with."""
         net = holotype.create_model(self.recipe.model.name, **self.params).train()
@@ -201,7 +202,7 @@ class ImageJob:
         return net
 
     def _fill(self, net: Any) -> None:
-        initial, part = self.initial, PARTS.get(self.task)
+        initial, part = self.initial, self.facts.part
         if initial is None:
             return
         if part is None:
@@ -289,12 +290,12 @@ class ImageJob:
             return told.mean, told.std
         if self.initial is not None:
             return self.initial.statistics or IMAGENET
-        part = PARTS.get(self.task)
+        part = self.facts.part
         return statistics_of_entry(self.params.get(part) if part is not None else None) or IMAGENET
 
     def _augmentation(self, net: Any) -> Augmentation:
         """What the recipe names; for views, fitted to what the network takes."""
-        kind, size = AUGMENTED[self.task], self._size(net)
+        kind, size = self.facts.augmented, self._size(net)
         if kind != "views":
             preset = self.recipe.augmentation or {"name": "none"}
             return make_augmentation(preset, size, kind=kind, num_classes=max(1, len(self.dataset.classes)))
@@ -322,50 +323,12 @@ class ImageJob:
 
     # -- after --
 
-    def finish(self, net: nn.Module, fitted: Fitted, fabric: Fabric, folder: Path, say: Tell) -> RunResult:
-        """Save, measure on the test images, save again with all that is known by then."""
-        dataset, name = self.dataset, self.dataset.name
-        parent = None if self.initial is None else dict(self.initial.record)
-        record: dict[str, Any] = {
-            "lineage": lineage_of(
-                self.recipe,
-                dataset_digests=dataset.digests,
-                parent=parent,
-                world_size=fabric.world_size,
-                device=fabric.device.type,
-            ),
-            "dataset": name,
-        }
-        measured = [metric(key, value, name, "val") for key, value in fitted.best.items()]
-        self._save(net, folder, measured, record)
-        test: dict[str, float] = {}
-        about: dict[str, Any] = {}
-        if len(self.dataset.splits.get("test", ())):
-            say("the test images")
-            loss, outputs, targets = self._test(net, fabric)
-            test = {"loss": loss, **self._objective.measure(outputs, targets)}
-            intervals: dict[str, Any] = {}
-            if self.task == Task.IMAGE_CLASSIFICATION:
-                intervals["accuracy"] = list(
-                    wilson_interval(round(test["accuracy"] * len(targets)), len(targets))
-                )
-                self._write_predictions(folder / "predictions_test.csv", outputs, targets)
-                about["test_intervals"] = intervals
-            about["test_images"] = len(targets)
-            measured += [
-                metric(key, value, name, "test", **({"interval": intervals[key]} if key in intervals else {}))
-                for key, value in test.items()
-            ]
-            test = {key: value for key, value in test.items() if math.isfinite(value)}
-            self._save(net, folder, measured, record)
-        result = result_of(fitted, folder, folder / WEIGHTS, test)
-        about |= {"elapsed_s": round(fitted.elapsed_s, 3), "steps": fitted.steps, **record}
-        write_json(folder / RESULT, {**result.to_dict(), **about})
-        return result
+    def sources(self) -> Mapping[str, Any]:
+        """The weights that the training began with."""
+        return {} if self.initial is None else {"parent": dict(self.initial.record)}
 
-    def _save(
-        self, net: nn.Module, folder: Path, measured: list[dict[str, Any]], record: Mapping[str, Any]
-    ) -> None:
+    def save(self, net: nn.Module, folder: Path, record: Mapping[str, Any]) -> None:
+        """The network; and the encoder alone, if it was trained without labels."""
         mean, std = self.statistics
         preprocessing = {
             "size": list(self._size(net)),
@@ -374,19 +337,35 @@ class ImageJob:
             "crop_fraction": 1.0,
             "interpolation": "bilinear",
         }
-        shared: dict[str, Any] = {
-            "preprocessing": preprocessing,
-            "metrics": finite(measured),
-            "overwrite": True,
-            **record,
-        }
-        if self.task in _UNLABELLED:
+        if self.facts.labelled is None:
             encoder = getattr(net, "trained_encoder", None) or net.get_submodule("encoder")
-            holotype.save_pretrained(encoder, folder / ENCODER, **shared)
-        classes = self.dataset.classes if self.task in LABELLED else None
-        holotype.save_pretrained(net, folder / WEIGHTS, classes=classes, **shared)
+            holotype.save_pretrained(
+                encoder, folder / ENCODER, preprocessing=preprocessing, overwrite=True, **record
+            )
+        classes = {} if self.facts.labelled is None else {"classes": self.dataset.classes}
+        super().save(net, folder, {"preprocessing": preprocessing, **classes, **record})
 
-    def _test(self, net: nn.Module, fabric: Fabric) -> tuple[float, Tensor, Tensor]:
+    def test(self, net: nn.Module, fabric: Fabric, folder: Path, say: Tell) -> Tested | None:
+        """The figures on the test images; of classes with an interval, and a file of predictions."""
+        if not len(self.dataset.splits.get("test", ())):
+            return None
+        say("the test images")
+        loss, outputs, targets = self._outcomes(net, fabric)
+        figures = {"loss": loss, **self._objective.measure(outputs, targets)}
+        about: dict[str, Any] = {"test_images": len(targets)}
+        intervals: dict[str, Any] = {}
+        if self.task == Task.IMAGE_CLASSIFICATION:
+            correct = round(figures["accuracy"] * len(targets))
+            intervals["accuracy"] = list(wilson_interval(correct, len(targets)))
+            about["test_intervals"] = intervals
+            self._write_predictions(folder / "predictions_test.csv", outputs, targets)
+        return Tested(
+            figures=figures,
+            about_figures={key: {"interval": interval} for key, interval in intervals.items()},
+            about=about,
+        )
+
+    def _outcomes(self, net: nn.Module, fabric: Fabric) -> tuple[float, Tensor, Tensor]:
         seed_all(self.recipe.seed, "test")
         batches = ImagesToMeasure(self._readers["test"], images=self._at_once)
         loss, outputs, targets = own_outcomes(Stepper(net, self._objective), batches, fabric)

@@ -15,63 +15,61 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from holotype.catalog.parameters import problems_with, shown
 from holotype.errors import HolotypeError
 from holotype.records import ModelInfo
 from holotype.tasks import Task
-from holotype.training.recipe_parts import (
-    FROM_1,
-    RANGES,
-    AnyRecipe,
-    Kind,
-    ModelPart,
-    OptimizerPart,
-    SchedulerPart,
-    TrainerPart,
-    did_you_mean,
-    model_info,
-    short,
-)
+from holotype.text import did_you_mean, in_one_line
+from holotype.training.recipe import Recipe, model_info
+from holotype.training.recipe_parts import FROM_1, RANGES, Range
 
-TASKS = frozenset(
-    {
-        Task.IMAGE_CLASSIFICATION,
-        Task.OBJECT_DETECTION,
-        Task.MASKED_IMAGE_MODELING,
-        Task.SELF_SUPERVISED_LEARNING,
-    }
-)
-# The first is the default. What a network without labels reaches on its own loss says little of its encoder.
-_MONITORS: Mapping[str, tuple[str, ...]] = {
-    Task.IMAGE_CLASSIFICATION: ("val_accuracy", "val_loss", "last"),
-    Task.OBJECT_DETECTION: ("val_map", "val_loss", "last"),
-    Task.MASKED_IMAGE_MODELING: ("val_loss", "last"),
-    Task.SELF_SUPERVISED_LEARNING: ("last", "val_loss", "val_knn_accuracy"),
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """What a recipe for images takes from the task of its model.
+
+    Attributes:
+        monitors: figures by which the best epoch may be chosen; the first is the default. What a network
+            without labels reaches on its own loss says little of its encoder.
+        augmented: which presets of `holotype.vision.data.augmentation` fit.
+        augmentation: the preset by default; None for the views that the model takes.
+        labelled: what the images must come with, or None.
+        part: the model's parameter that names the network which `from_pretrained` fills; None for the model
+            itself.
+    """
+
+    monitors: tuple[str, ...]
+    augmented: str
+    augmentation: str | None = None
+    labelled: str | None = None
+    part: str | None = None
+
+
+FACTS: Mapping[str, TaskFacts] = {
+    Task.IMAGE_CLASSIFICATION: TaskFacts(
+        monitors=("val_accuracy", "val_loss", "last"),
+        augmented="classification",
+        augmentation="light",
+        labelled="classes",
+    ),
+    Task.OBJECT_DETECTION: TaskFacts(
+        monitors=("val_map", "val_loss", "last"),
+        augmented="detection",
+        augmentation="flip",
+        labelled="boxes",
+        part="backbone",
+    ),
+    Task.MASKED_IMAGE_MODELING: TaskFacts(
+        monitors=("val_loss", "last"), augmented="classification", augmentation="light", part="encoder"
+    ),
+    Task.SELF_SUPERVISED_LEARNING: TaskFacts(
+        monitors=("last", "val_loss", "val_knn_accuracy"), augmented="views", part="encoder"
+    ),
 }
-_AUGMENTATIONS: Mapping[str, str] = {
-    Task.IMAGE_CLASSIFICATION: "light",
-    Task.OBJECT_DETECTION: "flip",
-    Task.MASKED_IMAGE_MODELING: "light",
-}
-# How `holotype.vision.data.augmentation.augment` calls what each task needs.
-AUGMENTED: Mapping[str, str] = {
-    Task.IMAGE_CLASSIFICATION: "classification",
-    Task.OBJECT_DETECTION: "detection",
-    Task.MASKED_IMAGE_MODELING: "classification",
-    Task.SELF_SUPERVISED_LEARNING: "views",
-}
-# Their losses compare the images of a batch with one another, so it cannot be computed in portions.
-_WHOLE_BATCH = frozenset({"simclr", "vicreg", "barlow_twins", "dino_v2"})
-# What the images have to come with.
-LABELLED: Mapping[str, str] = {Task.IMAGE_CLASSIFICATION: "classes", Task.OBJECT_DETECTION: "boxes"}
-# Where a model's parameters name the network that `from_pretrained` fills.
-PARTS: Mapping[str, str] = {
-    Task.OBJECT_DETECTION: "backbone",
-    Task.MASKED_IMAGE_MODELING: "encoder",
-    Task.SELF_SUPERVISED_LEARNING: "encoder",
-}
+# The parameters of models that name another network.
+_PARTS = frozenset(facts.part for facts in FACTS.values() if facts.part is not None)
 
 
 @dataclass(frozen=True)
@@ -113,8 +111,8 @@ class StatisticsPart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageRecipe(AnyRecipe):
-    """A checked recipe for images, complete with defaults; see `AnyRecipe`.
+class ImageRecipe(Recipe):
+    """A checked recipe for images, complete with defaults; see `Recipe`.
 
     Attributes:
         data: what `holotype.vision.data.load.load_image_dataset` takes; a name alone as ``{"name": …}``.
@@ -125,6 +123,16 @@ class ImageRecipe(AnyRecipe):
         loss: what is minimised.
         preprocessing: None for that of the weights to begin with, or else ImageNet's.
     """
+
+    tasks: ClassVar[frozenset[str]] = frozenset(FACTS)
+    examples: ClassVar[Mapping[str, str]] = {"model": "{name: vit_t16}", "data": "digits"}
+    short: ClassVar[frozenset[str]] = Recipe.short | {"augmentation"}
+    ranges: ClassVar[Mapping[str, Range]] = {
+        **RANGES,
+        "batch.images": FROM_1,
+        "batch.portion": FROM_1,
+        "loss.label_smoothing": (lambda x: 0 <= x < 1, "in [0, 1)"),
+    }
 
     data: dict[str, Any]
     augmentation: dict[str, Any] | None = None
@@ -147,11 +155,9 @@ class ImageRecipe(AnyRecipe):
         return self.data["name"] if set(self.data) == {"name"} else self.data
 
     @property
-    def task(self) -> str:
-        """What the model is for."""
-        from holotype.catalog.registry import default_registry as registry
-
-        return str(registry.get_model_info(self.model.name).task)
+    def facts(self) -> TaskFacts:
+        """What its task decides."""
+        return FACTS[self.task]
 
     def to_dict(self) -> dict[str, Any]:
         """The whole recipe as plain data, defaults included; a recipe again when it is read."""
@@ -161,44 +167,47 @@ class ImageRecipe(AnyRecipe):
                 del whole[key]
         return whole
 
+    @classmethod
+    def monitors(cls, task: str | None) -> tuple[str, ...]:
+        """The figures by which the best epoch may be chosen, for a task; the first one is the default."""
+        if task is not None and task in FACTS:
+            return FACTS[task].monitors
+        return tuple(dict.fromkeys(name for facts in FACTS.values() for name in facts.monitors))
 
-def _monitors(task: Any) -> tuple[str, ...]:
-    if task in _MONITORS:
-        return _MONITORS[task]
-    return tuple(dict.fromkeys(name for names in _MONITORS.values() for name in names))
+    @classmethod
+    def complete(cls, mapping: dict[str, Any]) -> None:
+        """Fill in what the task decides, where the recipe leaves it open."""
+        info, _ = model_info(mapping.get("model"))
+        facts = FACTS.get(info.task or "") if info is not None else None
+        if facts is None:
+            return
+        if mapping.get("trainer") is None:
+            mapping["trainer"] = {}
+        trainer = mapping["trainer"]
+        if isinstance(trainer, dict):
+            trainer.setdefault("monitor", facts.monitors[0])
+            if facts.part is not None:  # such a figure may stand still for long, and rise again
+                trainer.setdefault("patience", None)
+        if mapping.get("augmentation") is None and facts.augmentation is not None:
+            mapping["augmentation"] = {"name": facts.augmentation}
 
-
-def _complete(mapping: dict[str, Any]) -> None:
-    """What the task decides, where the recipe does not say it."""
-    info, _ = model_info(mapping.get("model"))
-    if info is None or info.task is None or info.task not in _MONITORS:
-        return
-    trainer = mapping.get("trainer")
-    if trainer is None:
-        trainer = mapping["trainer"] = {}
-    if isinstance(trainer, dict):
-        trainer.setdefault("monitor", _MONITORS[info.task][0])
-        if info.task != Task.IMAGE_CLASSIFICATION:  # such a figure may stand still for long, and rise again
-            trainer.setdefault("patience", None)
-    if mapping.get("augmentation") is None and info.task in _AUGMENTATIONS:
-        mapping["augmentation"] = {"name": _AUGMENTATIONS[info.task]}
-
-
-def _check(mapping: dict[str, Any], check_data: bool) -> list[str]:
-    info, problems = model_info(mapping.get("model"))
-    task = None if info is None else info.task
-    problems += _plain_values(mapping)
-    if info is not None:
-        problems += _params(info, mapping["model"].get("params") or {}, mapping)
-    if task in TASKS:
-        problems += _what_goes_together(mapping, str(task), info)
-        problems += _augmentation(mapping.get("augmentation"), str(task))
-    if check_data:
-        problems += _data(mapping.get("data"), task)
-        source = mapping.get("from_pretrained")
-        if isinstance(source, str) and source:
-            problems += _source(source)
-    return problems
+    @classmethod
+    def problems(cls, mapping: dict[str, Any], *, check_data: bool) -> list[str]:
+        """What is wrong with the model, the data and what does not go together."""
+        info, problems = model_info(mapping.get("model"))
+        task = "" if info is None else str(info.task)
+        problems += _plain_values(mapping)
+        if info is not None:
+            problems += _params(info, mapping["model"].get("params") or {}, mapping)
+        if task in FACTS:
+            problems += _what_goes_together(mapping, task)
+            problems += _augmentation(mapping.get("augmentation"), FACTS[task])
+        if check_data:
+            problems += _data(mapping.get("data"), task)
+            source = mapping.get("from_pretrained")
+            if isinstance(source, str) and source:
+                problems += _source(source)
+        return problems
 
 
 def _plain_values(mapping: dict[str, Any]) -> list[str]:
@@ -229,7 +238,7 @@ def _params(info: ModelInfo, params: Any, mapping: Mapping[str, Any]) -> list[st
     found = problems_with(given, info.parameters, open_parameters=info.open_parameters, missing=False)
     problems = [f"model.params.{problem}" for problem in found]
     for one in info.parameters:
-        filled = one.name == "num_classes" or (mapping.get("from_pretrained") and one.name in PARTS.values())
+        filled = one.name == "num_classes" or (mapping.get("from_pretrained") and one.name in _PARTS)
         if one.required and not filled and one.name not in given:
             problems.append(f"model.params.{one.name}: missing")
     if params.get("in_channels", 3) != 3:
@@ -239,7 +248,7 @@ def _params(info: ModelInfo, params: Any, mapping: Mapping[str, Any]) -> list[st
     return problems
 
 
-def _what_goes_together(mapping: Mapping[str, Any], task: str, info: ModelInfo | None) -> list[str]:
+def _what_goes_together(mapping: Mapping[str, Any], task: str) -> list[str]:
     problems = []
     loss, batch = mapping.get("loss"), mapping.get("batch")
     if isinstance(loss, dict) and loss.get("label_smoothing") and task != Task.IMAGE_CLASSIFICATION:
@@ -249,20 +258,16 @@ def _what_goes_together(mapping: Mapping[str, Any], task: str, info: ModelInfo |
     if name == "plateau" and isinstance(trainer, dict) and trainer.get("monitor") == "last":
         problems.append("scheduler.name: 'plateau' waits for a figure; trainer.monitor 'last' is none")
     if mapping.get("freeze") is not None:
-        if task in (Task.MASKED_IMAGE_MODELING, Task.SELF_SUPERVISED_LEARNING):
+        if FACTS[task].part == "encoder":
             problems.append(f"freeze: the encoder is what {task} trains")
         elif mapping.get("from_pretrained") is None and not _own_weights(mapping):
             problems.append(
                 "freeze: needs from_pretrained; frozen as it was initialised it would learn nothing"
             )
-    if isinstance(batch, dict) and isinstance(batch.get("portion"), int):
-        if info is not None and info.name in _WHOLE_BATCH:
-            problems.append(
-                f"batch.portion: the loss of {info.name} compares all images of a batch, which cannot be "
-                "cut; lower batch.images"
-            )
-        elif isinstance(batch.get("images", 64), int) and batch["portion"] > batch.get("images", 64):
-            problems.append(f"batch.portion: {batch['portion']} is more than batch.images")
+    portion = batch.get("portion") if isinstance(batch, dict) else None
+    images = batch.get("images", 64) if isinstance(batch, dict) else None
+    if isinstance(portion, int) and isinstance(images, int) and portion > images:
+        problems.append(f"batch.portion: {portion} is more than batch.images")
     return problems
 
 
@@ -271,19 +276,19 @@ def _own_weights(mapping: Mapping[str, Any]) -> bool:
     from holotype.catalog.registry import default_registry as registry
 
     params = (mapping.get("model") or {}).get("params") or {}
-    named = [params.get(part) for part in set(PARTS.values())] if isinstance(params, dict) else []
+    named = [params.get(part) for part in _PARTS] if isinstance(params, dict) else []
     return any(isinstance(name, str) and registry.pretrained_exists(name) for name in named)
 
 
-def _augmentation(value: Any, task: str) -> list[str]:
+def _augmentation(value: Any, facts: TaskFacts) -> list[str]:
     if value is None:
         return []
     from holotype.vision.data.augmentation.presets import check_augmentation
 
-    return [_under("augmentation", problem) for problem in check_augmentation(value, AUGMENTED[task])]
+    return [_under("augmentation", problem) for problem in check_augmentation(value, facts.augmented)]
 
 
-def _data(data: Any, task: str | None) -> list[str]:
+def _data(data: Any, task: str) -> list[str]:
     """What can be told of the data before they are read."""
     if not isinstance(data, dict):
         return []
@@ -294,14 +299,14 @@ def _data(data: Any, task: str | None) -> list[str]:
     try:
         kinds = {} if problems else image_data_kinds(spec)
     except HolotypeError as error:
-        problems, kinds = [short(error)], {}
+        problems, kinds = [in_one_line(error)], {}
     missing = [part for part in ("train", "val") if kinds and part not in kinds]
     if missing:
         problems.append(
             f"no {' and no '.join(missing)} images; name them, or divide a folder: "
             "{images: DIR, split: {fractions: [0.8, 0.1, 0.1]}}"
         )
-    wanted = LABELLED.get(task or "")
+    wanted = FACTS[task].labelled if task in FACTS else None
     for kind in dict.fromkeys(kinds.values()) if wanted is not None else ():
         if kind not in (wanted, None):
             parts = ", ".join(part for part, own in kinds.items() if own == kind)
@@ -340,55 +345,5 @@ def _source(source: str) -> list[str]:
     try:
         task = registry.get_model_info(entry.network).task
     except HolotypeError as error:
-        return [f"from_pretrained: {short(error)}"]
-    return [] if task in TASKS else [f"from_pretrained: {source!r} is for {task}, not for images"]
-
-
-def _make(mapping: dict[str, Any], source: str | None) -> ImageRecipe:
-    statistics = mapping.get("preprocessing")
-    return ImageRecipe(
-        model=ModelPart(**mapping["model"]),
-        data=mapping["data"],
-        augmentation=mapping.get("augmentation"),
-        from_pretrained=mapping.get("from_pretrained"),
-        freeze=mapping.get("freeze"),
-        batch=ImageBatchPart(**(mapping.get("batch") or {})),
-        trainer=TrainerPart(**(mapping.get("trainer") or {})),
-        optimizer=OptimizerPart(**(mapping.get("optimizer") or {})),
-        scheduler=SchedulerPart(**(mapping.get("scheduler") or {})),
-        loss=ImageLossPart(**(mapping.get("loss") or {})),
-        preprocessing=None if statistics is None else StatisticsPart(**statistics),
-        seed=mapping.get("seed", 0),
-        output=mapping.get("output"),
-        source=source,
-    )
-
-
-KIND = Kind(
-    tasks=TASKS,
-    parts={
-        "model": ModelPart,
-        "data": None,
-        "augmentation": None,
-        "from_pretrained": None,
-        "freeze": None,
-        "batch": ImageBatchPart,
-        "trainer": TrainerPart,
-        "optimizer": OptimizerPart,
-        "scheduler": SchedulerPart,
-        "loss": ImageLossPart,
-        "preprocessing": StatisticsPart,
-    },
-    examples={"model": "{name: vit_t16}", "data": "digits"},
-    short=frozenset({"model", "data", "augmentation", "optimizer", "scheduler"}),
-    ranges={
-        **RANGES,
-        "batch.images": FROM_1,
-        "batch.portion": FROM_1,
-        "loss.label_smoothing": (lambda x: 0 <= x < 1, "in [0, 1)"),
-    },
-    monitors=_monitors,
-    complete=_complete,
-    check=_check,
-    make=_make,
-)
+        return [f"from_pretrained: {in_one_line(error)}"]
+    return [] if task in FACTS else [f"from_pretrained: {source!r} is for {task}, not for images"]

@@ -331,6 +331,31 @@ def test_a_run_becomes_an_entry(masked: RunResult, photographs: dict[str, str], 
     assert entry_of(masked.folder, "other")["formats"]["safetensors"]["url"].startswith("file://")
 
 
+@pytest.mark.parametrize("model", ["simclr", "dino_v2", "my_simclr"])
+def test_a_loss_over_the_whole_batch_is_not_cut_into_portions(
+    model: str, photographs: dict[str, str], here: Any, tmp_path: Path
+) -> None:
+    """The class says so: a subclass in a user's zoo inherits it."""
+    own = """
+        from holotype import register_model
+        from holotype.vision import SimCLR
+
+        @register_model("my_simclr", task="self_supervised_learning")
+        class MySimCLR(SimCLR):
+            pass
+        """
+    here.write(
+        {"pyproject.toml": '[tool.holotype]\nzoos = ["zoo_of_portions"]\n', "zoo_of_portions/net.py": own}
+    )
+    params = small("dino_v2" if model == "dino_v2" else "simclr")
+    made = recipe(photographs, model, params, batch={"images": 6, "portion": 3})
+    with pytest.raises(
+        ConfigError, match=f"batch.portion: the loss of {model} compares all images of a batch"
+    ):
+        train(made, output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 # -- detection -----------------------------------------------------------------------------------
 
 

@@ -44,6 +44,7 @@ class BarlowTwins(SelfSupervisedModel):
         "projection_dim": 24,
     }
     least_images = 2
+    needs_whole_batch = True
 
     def __init__(
         self,

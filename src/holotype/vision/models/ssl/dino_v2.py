@@ -80,6 +80,7 @@ class DINO_v2(SelfSupervisedModel):  # noqa: N801  # the name that its users kno
     }
     views = "multi_crop"
     least_patches = 2
+    needs_whole_batch = True
     encoder: ViT
     teacher_temperature: Tensor
     last_layer_learns: Tensor

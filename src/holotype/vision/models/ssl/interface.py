@@ -29,6 +29,7 @@ class SelfSupervisedModel(nn.Module):
         views: what `loss` takes: ``"two"`` views of each image; ``"multi_crop"``, two of `size` and any
             number of smaller ones, best of `local_size`; or ``"one"``.
         least_images: how many images a batch has at least, in training.
+        needs_whole_batch: does the loss compare all images of a batch, so that no portion of it has a loss?
         least_patches: of an image, where patches are masked.
         encoder: the network that gradients teach, without classes.
         in_channels: C.
@@ -50,6 +51,7 @@ class SelfSupervisedModel(nn.Module):
     }
     views: ClassVar[str] = "two"
     least_images: ClassVar[int] = 1
+    needs_whole_batch: ClassVar[bool] = False
     least_patches: ClassVar[int] = 1
     encoder: ImageClassifier
 

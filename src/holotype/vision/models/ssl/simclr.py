@@ -46,6 +46,7 @@ class SimCLR(SelfSupervisedModel):
         "projection_dim": 16,
     }
     least_images = 2
+    needs_whole_batch = True
 
     def __init__(
         self,

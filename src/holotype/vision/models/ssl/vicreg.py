@@ -49,6 +49,7 @@ class VICReg(SelfSupervisedModel):
         "projection_dim": 24,
     }
     least_images = 2
+    needs_whole_batch = True
 
     def __init__(
         self,

@@ -1,0 +1,163 @@
+"""Domains: what serves the models of some tasks completely. This is the only file that names them.
+
+A domain is one object, `Domain`. `DOMAINS` maps each task to its address, ``"module:OBJECT"``, which is
+imported when it is first used. An installed package adds a domain by an entry point for each task::
+
+    [project.entry-points."holotype.domains"]
+    tone_classification = "my_audio.domain:DOMAIN"
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from typing import Any, Protocol
+
+from holotype.tasks import Task
+from holotype.text import in_one_line
+
+_PROTEINS, _VISION = "holotype.proteins.domain:DOMAIN", "holotype.vision.domain:DOMAIN"
+DOMAINS: Mapping[str, str] = {
+    Task.PROTEIN_INTERACTION: _PROTEINS,
+    Task.PROTEIN_EMBEDDING: _PROTEINS,
+    Task.IMAGE_CLASSIFICATION: _VISION,
+    Task.OBJECT_DETECTION: _VISION,
+    Task.MASKED_IMAGE_MODELING: _VISION,
+    Task.SELF_SUPERVISED_LEARNING: _VISION,
+}
+ENTRY_POINT_GROUP = "holotype.domains"
+
+
+class Options(Protocol):
+    """Where a command puts its options: `argparse.ArgumentParser.add_argument`, and nothing else of it."""
+
+    def add_argument(self, *names: str, **how: Any) -> argparse.Action:
+        """Add an option, or an argument."""
+        ...
+
+
+def _no_options(options: Options) -> None:
+    pass
+
+
+def _no_claim(arguments: argparse.Namespace) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a verb of the command line does for one domain.
+
+    Attributes:
+        subject: what it works on, for help and messages: ``"images"``.
+        run: does it, prints the result and returns the exit code.
+        add_options: adds the domain's own options to those that the verb has for all domains.
+        claims: are arguments that name no model meant for this domain?
+        usage: what may be typed after ``holotype VERB``, one text for each form.
+        notes: what the help says below the options, such as examples.
+    """
+
+    subject: str
+    run: Callable[[argparse.Namespace], int]
+    add_options: Callable[[Options], None] = _no_options
+    claims: Callable[[argparse.Namespace], bool] = _no_claim
+    usage: Sequence[str] = ()
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class DatasetKind:
+    """Datasets of one kind, as the ``datasets.toml`` of a zoo lists them.
+
+    Attributes:
+        holds: what they consist of, ``"pairs"`` or ``"images"``; parts are files ``train_pairs`` and so on.
+        whole: roles of files that belong to no part.
+        in_parts: roles of files that each part may have, without its prefix.
+        undivided: the parts of a dataset that has no files of parts.
+        problems: what is wrong with the roles of a dataset's files, one line for each problem.
+        described_by: the content of a ``dataset.yaml`` beside copies of the files, from the dataset's record
+            and the name of each role's copy; None for no such file.
+        read: the address of a function that reads a dataset by name, for ``holotype data info --read``, and
+            prints it: (arguments, record or None) -> exit code.
+    """
+
+    holds: str
+    whole: tuple[str, ...] = ()
+    in_parts: tuple[str, ...] = ()
+    undivided: tuple[str, ...] = ()
+    problems: Callable[[frozenset[str]], list[str]] = lambda roles: []
+    described_by: Callable[[Any, Mapping[str, str]], dict[str, Any]] | None = None
+    read: str = ""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What serves the models of some tasks. Addresses are ``"module:OBJECT"``, imported when first used.
+
+    Attributes:
+        name: ``"proteins"``.
+        recipe: the address of its class of recipes, a `holotype.training.recipe.Recipe`; empty if nothing
+            can be trained.
+        job: the address of its class of trainings, a `holotype.training.job.Job`.
+        commands: verb -> the address of a `Command`.
+        datasets: how a zoo lists its datasets; None if there are none.
+    """
+
+    name: str
+    recipe: str = ""
+    job: str = ""
+    commands: Mapping[str, str] = field(default_factory=dict)
+    datasets: DatasetKind | None = None
+
+
+def domain_of(task: str | None) -> Domain | None:
+    """The domain that serves a task, or None.
+
+    Raises:
+        ImportError, AttributeError: what importing a third party's domain raises.
+    """
+    address = DOMAINS.get(task or "") or (_from_entry_points().get(task) if task else None)
+    return None if address is None else _domain(address)
+
+
+def domains() -> list[Domain]:
+    """Every domain. One that cannot be imported is warned about, and left out."""
+    found: dict[str, Domain] = {}
+    for address in dict.fromkeys((*DOMAINS.values(), *_from_entry_points().values())):
+        try:
+            found[address] = _domain(address)
+        except Exception as error:  # noqa: BLE001 - the code of others, which may do anything
+            warnings.warn(f"the domain {address} cannot be used: {in_one_line(error)}", stacklevel=2)
+    return list(found.values())
+
+
+def tasks_of(domain: Domain) -> list[str]:
+    """The tasks that a domain serves."""
+    addresses = {**_from_entry_points(), **DOMAINS}
+    return [task for task, address in addresses.items() if _domain(address) is domain]
+
+
+def resolve(address: str) -> Any:
+    """The object at an address ``"module:OBJECT"``."""
+    module, _, name = address.partition(":")
+    return getattr(import_module(module), name)
+
+
+@cache
+def _domain(address: str) -> Domain:
+    found = resolve(address)
+    if not isinstance(found, Domain):
+        raise TypeError(f"{address} is {type(found).__name__}, not a holotype.domains.Domain")
+    return found
+
+
+@cache
+def _from_entry_points() -> dict[str, str]:
+    """Task -> address, of installed packages."""
+    from importlib.metadata import entry_points
+
+    return {one.name: one.value for one in entry_points(group=ENTRY_POINT_GROUP)}
