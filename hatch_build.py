@@ -1,4 +1,4 @@
-"""Build hook: the wheel carries the facts of the first-party zoos (see `holotype.catalog.prebuilt`)."""
+"""Build hook: the wheel carries the facts of the first-party zoos (see `holotype.catalog.zoo_files`)."""
 
 import sys
 import tempfile
@@ -17,11 +17,11 @@ class FactsHook(BuildHookInterface):
             return
         source = Path(self.root, "src")
         sys.path.insert(0, str(source))
-        from holotype.catalog.prebuilt import NAME, build
+        from holotype.catalog.zoo_files import PREBUILT, facts_of_folder
         from holotype.catalog.zoos import FIRST_PARTY
 
         self.folder = tempfile.TemporaryDirectory()
         for zoo in FIRST_PARTY:
             facts = Path(self.folder.name, f"{zoo}.json")
-            facts.write_text(build(source / "holotype" / zoo / "models"), encoding="utf-8")
-            build_data["force_include"][str(facts)] = f"holotype/{zoo}/models/{NAME}"
+            facts.write_text(facts_of_folder(source / "holotype" / zoo / "models"), encoding="utf-8")
+            build_data["force_include"][str(facts)] = f"holotype/{zoo}/models/{PREBUILT}"

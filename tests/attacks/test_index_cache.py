@@ -1,13 +1,15 @@
 """The cache is derived: whatever happens to it costs time and nothing else."""
 
+import json
 import os
-import sqlite3
+import shutil
+from zlib import crc32
 
 import pytest
 
-from holotype.catalog.snapshot import SCHEMA
+from holotype.catalog.index import SCHEMA
 
-CACHE = f"index-{SCHEMA}.sqlite"
+CACHE = f"index-{SCHEMA}"
 V1 = 'from holotype import register_model\n@register_model("{0}")\nclass Net: pass\n'
 LOOK = """
 import holotype
@@ -23,8 +25,9 @@ def zoo(project):
     return project.write({"src/model/__init__.py": "", "src/model/v1.py": V1.format("n1")})
 
 
-def database(project):
-    return project.home / CACHE
+def kept(project):
+    """Every file of the cache: one for each zoo, and one for each project."""
+    return sorted((project.home / CACHE).iterdir())
 
 
 def truncated(path, size):
@@ -33,52 +36,52 @@ def truncated(path, size):
 
 def scribbled(path):
     content = bytearray(path.read_bytes())
-    for at in range(4096, len(content), 512):
+    for at in range(100, len(content), 512):
         content[at : at + 64] = b"\xde\xad\xbe\xef" * 16
     path.write_bytes(content)
 
 
-def other_schema(path, version):
-    with sqlite3.connect(path) as db:
-        db.execute(f"PRAGMA user_version = {version}")
-    db.close()
-
-
-def execute(path, statement):
-    with sqlite3.connect(path) as db:
-        db.execute(statement)
-    db.close()
+def changed(path, change):
+    """Other content under a checksum that fits."""
+    first, *lines = path.read_bytes().split(b"\n")
+    content = b"\n".join(change(lines))
+    head = json.dumps([json.loads(first)[0], crc32(content)], separators=(",", ":")).encode()
+    path.write_bytes(head + b"\n" + content)
 
 
 DAMAGE = {
     "deleted": lambda path: path.unlink(),
     "empty": lambda path: path.write_bytes(b""),
     "truncated to 100 bytes": lambda path: truncated(path, 100),
-    "truncated to a page": lambda path: truncated(path, 4096),
     "truncated to a half": lambda path: truncated(path, path.stat().st_size // 2),
+    "one byte short": lambda path: truncated(path, path.stat().st_size - 1),
     "garbage": lambda path: path.write_bytes(os.urandom(10_000)),
     "text": lambda path: path.write_text("hello\n" * 1000),
+    "numbers": lambda path: path.write_text("1\n2\n3\n"),
     "scribbled over": scribbled,
-    "of an older layout": lambda path: other_schema(path, 1),
-    "of a newer layout": lambda path: other_schema(path, 999),
-    "of the right layout without tables": lambda path: [
-        execute(path, f"DROP TABLE {table}") for table in ("zoos", "files", "entries", "problems", "counts")
-    ],
-    "without one table": lambda path: execute(path, "DROP TABLE entries"),
-    "with another column": lambda path: execute(path, "ALTER TABLE entries RENAME COLUMN detail TO other"),
-    "with facts that are no JSON": lambda path: execute(path, "UPDATE files SET facts = '{', stat = ''"),
-    "with entries that are no JSON": lambda path: execute(path, "UPDATE entries SET detail = '{'"),
-    "with entries lost": lambda path: execute(path, "DELETE FROM entries"),
-    "a leftover journal": lambda path: path.with_name(path.name + "-journal").write_bytes(
-        b"\xd9\xd5\x05\xf9" * 300
+    "of another key": lambda path: path.write_bytes(b"[" + path.read_bytes()),
+    "nested without end": lambda path: path.write_text("[" * 100_000),
+    "nested without end, checksum right": lambda path: changed(path, lambda lines: [b"[" * 100_000]),
+    "no lines": lambda path: changed(path, lambda lines: []),
+    "an empty table": lambda path: changed(path, lambda lines: [b"{}"]),
+    "no table": lambda path: changed(path, lambda lines: [b"[1, 2]", b"[]"]),
+    "rows that are none": lambda path: changed(
+        path, lambda lines: [b'{"stamp": "", "outside": [], "first": [], "rows": 3, "problems": []}', b"{}"]
+    ),
+    "another stamp and a table of files that is none": lambda path: changed(
+        path, lambda lines: [lines[0].replace(b'"stamp":"', b'"stamp":"x'), b"[1]", *lines[2:]]
+    ),
+    "another stamp and facts lost": lambda path: changed(
+        path, lambda lines: [lines[0].replace(b'"stamp":"', b'"stamp":"x'), *lines[1:-1]]
     ),
 }
 
 
-@pytest.mark.parametrize("damage", [d for d in DAMAGE if "no JSON" not in d and "lost" not in d])
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_cache_is_made_anew(zoo, damage):
     assert zoo.run(LOOK) == [*RIGHT, None]
-    DAMAGE[damage](database(zoo))
+    for path in kept(zoo):
+        DAMAGE[damage](path)
     assert zoo.run(LOOK)[:4] == RIGHT
     assert zoo.run(LOOK) == [*RIGHT, None]  # and it is a cache again
 
@@ -86,12 +89,14 @@ def test_a_damaged_cache_is_made_anew(zoo, damage):
 def test_a_cache_that_is_damaged_under_a_running_process(zoo):
     code = """
     import os, pathlib, holotype
-    from holotype.catalog.snapshot import SCHEMA
-    path = pathlib.Path(os.environ["HOLOTYPE_HOME"], f"index-{SCHEMA}.sqlite")
+    from holotype.catalog.index import SCHEMA
+    folder = pathlib.Path(os.environ["HOLOTYPE_HOME"], f"index-{SCHEMA}")
     file = pathlib.Path("src/model/v1.py")
     result = []
-    for at, damage in enumerate([lambda: None, path.unlink, lambda: path.write_bytes(b"x" * 5000), lambda: path.write_bytes(b"")]):
-        damage()
+    damages = [lambda path: None, pathlib.Path.unlink, lambda path: path.write_bytes(b"x" * 5000), lambda path: path.write_bytes(b"")]
+    for at, damage in enumerate(damages):
+        for path in folder.iterdir() if at else ():
+            damage(path)
         file.write_text(file.read_text().replace('"n', f'"n{at}', 1))
         result.append(holotype.list_models(zoo="src.model"))
     """
@@ -103,8 +108,9 @@ def below_a_file(project, tmp_path):
     return tmp_path / "file" / "home"
 
 
-def a_folder_in_its_place(project, tmp_path):
-    (tmp_path / "there" / CACHE).mkdir(parents=True)
+def a_file_in_its_place(project, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / CACHE).write_text("")
     return tmp_path / "there"
 
 
@@ -126,7 +132,7 @@ def very_long(project, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "place", [below_a_file, a_folder_in_its_place, a_dangling_link, a_device, not_writable, very_long]
+    "place", [below_a_file, a_file_in_its_place, a_dangling_link, a_device, not_writable, very_long]
 )
 def test_a_place_where_nothing_can_be_kept(zoo, tmp_path, place):
     home = place(zoo, tmp_path)
@@ -145,9 +151,9 @@ def test_a_place_where_nothing_can_be_kept(zoo, tmp_path, place):
 
 def test_a_home_that_begins_with_a_tilde_or_is_empty(zoo, tmp_path):
     assert zoo.run(LOOK, HOLOTYPE_HOME="~/cache", HOME=str(tmp_path)) == [*RIGHT, None]
-    assert (tmp_path / "cache" / CACHE).is_file()
+    assert (tmp_path / "cache" / CACHE).is_dir()
     assert zoo.run(LOOK, HOLOTYPE_HOME="", HOME=str(tmp_path), XDG_CACHE_HOME="") == [*RIGHT, None]
-    assert (tmp_path / ".cache" / "holotype" / CACHE).is_file()
+    assert (tmp_path / ".cache" / "holotype" / CACHE).is_dir()
 
 
 @pytest.mark.parametrize("limit", [0, 1, 4096, 20_000])
@@ -200,20 +206,6 @@ def test_processes_that_index_while_files_change(zoo):
     assert names == ["n1", *(f"p{n}_{at}" for n in range(3) for at in range(0, 15, 2))]
 
 
-def test_a_database_that_another_process_has_locked(zoo):
-    zoo.run(LOOK)
-    zoo.write({"src/model/v3.py": V1.format("v3")})
-    db = sqlite3.connect(database(zoo), isolation_level=None)
-    db.execute("BEGIN EXCLUSIVE")
-    try:
-        running = zoo.start(LOOK)
-        found = zoo.finish(running)
-        assert found[0] == ["n1", "v3"]
-    finally:
-        db.execute("ROLLBACK")
-        db.close()
-
-
 def test_a_process_that_is_killed_while_it_writes_leaves_no_lie(zoo):
     files = {f"src/model/m{n}.py": V1.format(f"m{n}") for n in range(150)}
     zoo.write(files)
@@ -228,7 +220,7 @@ def test_a_process_that_is_killed_while_it_writes_leaves_no_lie(zoo):
             "import holotype\nresult = [len(holotype.list_models(zoo='src.model')), holotype.registry.cache_problem]"
         )
         assert found == [151, None]
-        database(zoo).unlink()
+        shutil.rmtree(zoo.home / CACHE)
 
 
 def test_a_forked_child_looks_for_itself(zoo):
@@ -268,14 +260,12 @@ def test_the_cache_forgets_projects_that_are_gone(zoo, other_project):
     zoo.run(LOOK)
     other_project.run("import holotype\nresult = holotype.list_models()")
 
-    def zoos():
-        with sqlite3.connect(database(zoo)) as db:
-            found = db.execute("SELECT count(*) FROM zoos").fetchone()[0]
-        db.close()
-        return found
-
-    before = zoos()
-    __import__("shutil").rmtree(other_project.root)
+    before = len(kept(zoo))
+    shutil.rmtree(other_project.root)
+    abandoned = zoo.home / CACHE / ".left-by-a-killed-process"
+    abandoned.write_bytes(b"half")
+    os.utime(abandoned, (0, 0))
     zoo.write({"src/model/v4.py": V1.format("v4")})
     zoo.run(LOOK)
-    assert zoos() == before - 1
+    assert len(kept(zoo)) < before
+    assert not abandoned.exists()

@@ -7,7 +7,7 @@ import pytest
 
 import holotype.catalog.index
 from holotype import Registry, Task
-from holotype.catalog.snapshot import SCHEMA
+from holotype.catalog.index import SCHEMA
 from holotype.errors import MetadataError
 
 GOOD = """
@@ -72,14 +72,14 @@ def test_building_many_models_gathers_the_catalog_seldom(project):
     time.sleep(0.1)
     code = """
     import holotype
-    from holotype.catalog import entries, registries
+    from holotype.catalog import entries, registry
     holotype.list_models()
     made = []
     class Counted(entries.Catalog):
         def __init__(self, *args, **kwargs):
             made.append(1)
             super().__init__(*args, **kwargs)
-    registries.Catalog = entries.Catalog = Counted
+    registry.Catalog = entries.Catalog = Counted
     names = [type(holotype.create_model(f"m{n}")).__name__ for n in range(30)]
     result = [names == [f"M{n}" for n in range(30)], len(made)]
     """
@@ -91,11 +91,11 @@ def test_building_many_models_gathers_the_catalog_seldom(project):
 def test_caches_of_two_layouts_do_not_touch_each_other(here, monkeypatch):
     here.write(PLAIN)
     assert Registry(zoos=["src.model"]).list_models() == ["good"]
-    mine = here.home / f"index-{SCHEMA}.sqlite"
+    (mine,) = (here.home / f"index-{SCHEMA}").iterdir()
     content = mine.read_bytes()
     monkeypatch.setattr(holotype.catalog.index, "SCHEMA", SCHEMA + 1)  # a version of Holotype that is newer
     assert Registry(zoos=["src.model"]).list_models() == ["good"]
-    assert (here.home / f"index-{SCHEMA + 1}.sqlite").is_file()
+    assert len(list((here.home / f"index-{SCHEMA + 1}").iterdir())) == 1
     assert mine.read_bytes() == content
 
 

@@ -13,22 +13,23 @@ belong to whoever trains.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from holotype.catalog.parameters import problems_with, shown
 from holotype.errors import ConfigError, RegistryError
 from holotype.mappings import key_problems, read_mapping
 from holotype.names import nearest
+from holotype.records import ModelInfo
 from holotype.text import bulleted
 
-if TYPE_CHECKING:
-    from holotype.catalog.surface import Surface
+Config = Mapping[str, Any] | str | os.PathLike[str]
+InfoOf = Callable[[str], ModelInfo]  # `get_model_info` of a registry or a zoo
 
 _HOW = 'a config holds {"model": {"name": …, "params": {…}}}'
 
 
-def problems_of(surface: Surface, config: Mapping[str, Any] | str | os.PathLike[str]) -> list[str]:
+def problems_of(get_model_info: InfoOf, config: Config) -> list[str]:
     """Every problem of a config; an empty list if a network can be built from it."""
     try:
         mapping = read_mapping(config, _HOW)
@@ -38,7 +39,7 @@ def problems_of(surface: Surface, config: Mapping[str, Any] | str | os.PathLike[
     if name is None:
         return problems
     try:
-        info = surface.get_model_info(name)
+        info = get_model_info(name)
     except RegistryError as error:
         return [*problems, f"model.name: {error}"]
     if info.problem is not None:
@@ -51,18 +52,16 @@ def problems_of(surface: Surface, config: Mapping[str, Any] | str | os.PathLike[
     return problems
 
 
-def read_model(
-    surface: Surface, config: Mapping[str, Any] | str | os.PathLike[str]
-) -> tuple[str, dict[str, Any]]:
-    """The model's name and parameters. Building it tells whether they fit.
+def read_model(get_model_info: InfoOf, config: Config) -> tuple[str, dict[str, Any]]:
+    """The model's name and parameters. They are checked when it is built.
 
     Raises:
-        ConfigError: this is no config; it lists every problem, those of the parameters too.
+        ConfigError: it is not a config; the error lists every problem, those of the parameters too.
     """
     mapping = read_mapping(config, _HOW)
     name, params, problems = _model_of(mapping)
     if problems or name is None:
-        problems = problems_of(surface, mapping)
+        problems = problems_of(get_model_info, mapping)
         what = "the config" if isinstance(config, Mapping) else str(config)
         raise ConfigError(f"{what} cannot be used:\n{bulleted(problems)}", problems=problems, given=config)
     return name, params

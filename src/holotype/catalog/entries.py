@@ -1,4 +1,4 @@
-"""Entries: one registration each, read from source or made in this process; and all of them together."""
+"""Entries: one registration each; and the catalog, which is all of them together."""
 
 from __future__ import annotations
 
@@ -9,54 +9,49 @@ from holotype.names import natural_key, split_qualified
 
 TYPE_CHECKING = False  # as `typing` has it, without importing it: every command pays for this module
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from holotype.catalog.grammar import Grammar
-    from holotype.catalog.snapshot import Snapshot
-    from holotype.catalog.zoos import NotFound, ZooSpec
-    from holotype.records import ModelInfo, Parameter, PretrainedMetadata
+    from holotype.catalog.zoos import ZooSpec
+    from holotype.records import ModelInfo, Parameter, PretrainedMetadata, Problem
 
-
-class Trouble:
-    """A `Problem` before anybody asks for it."""
-
-    __slots__ = ("file", "line", "message", "names", "zoo")
-
-    def __init__(
-        self, zoo: str, message: str, file: str | None, line: int | None, names: tuple[str, ...]
-    ) -> None:
-        self.zoo, self.message, self.file, self.line, self.names = zoo, message, file, line, names
-
-    def __str__(self) -> str:
-        place = self.file or f"zoo {self.zoo}"
-        return f"{place}{f':{self.line}' if self.line else ''}: {self.message}"
+    Identity = tuple[Any, ...]
 
 
 class Entry:
     """One registration.
 
-    Attributes:
-        kind: ``"class"``, ``"builder"``, ``"config"``, ``"alias"``, ``"weights"``, or ``"grammar"``: a
-            family of names, which is no model.
+    Args:
+        kind: ``"class"``, ``"builder"``, ``"config"``, ``"alias"``, ``"weights"``; ``"grammar"`` for a family
+            of names; ``"broken"`` for a name whose file cannot be read.
         name: unqualified.
         zoo: its zoo.
-        sort: its place among names.
         task: what it is for, or None.
         module: the module that registers it.
         line: where, or None.
-        network: of weights, the architecture's name.
-        network_zoo: of weights, the zoo of their architecture.
+        detail: everything else that was registered, as a dict or as its JSON: see `holotype.catalog.link`.
+            ``build`` (``"module:function"``) names a function that builds the network: it is called with the
+            entry's name and the parameters.
+        network: of weights, the name of the architecture.
+        sort: its sort key among names.
+
+    Attributes:
+        architecture: of weights, zoo and name of the architecture, once the catalog has looked it up.
+        place_in_zoo: sorts the entries of a zoo as they were registered.
+        from_session: this process registered it, and no file that the index reads has it.
+        rivals: what several files of its zoo register under its name.
         stamp: the state of its file when this process registered it.
         via: the zoo through whose functions it was registered, if that is not its own.
         obj: the class or function, once this process has it.
         origin: the module whose import registered it.
         problem: why it cannot be used.
-        from_session: no file that the index reads has it.
-        counted: its number of parameters, if this process counted them and nobody else can remember.
+        counted: its number of parameters, where the index cannot remember it.
     """
 
     __slots__ = (
         "_detail",
+        "architecture",
         "counted",
         "from_session",
         "kind",
@@ -64,10 +59,11 @@ class Entry:
         "module",
         "name",
         "network",
-        "network_zoo",
         "obj",
         "origin",
+        "place_in_zoo",
         "problem",
+        "rivals",
         "sort",
         "stamp",
         "task",
@@ -83,7 +79,7 @@ class Entry:
         task: str | None,
         module: str,
         line: int | None,
-        detail: dict[str, Any] | str,
+        detail: dict[str, Any] | bytes,
         network: str | None = None,
         sort: str | None = None,
     ) -> None:
@@ -91,29 +87,41 @@ class Entry:
         self.module, self.line, self.network = module, line, network
         self._detail = detail
         self.sort = sort or natural_key(name)
+        self.architecture = (zoo, network or "")
+        self.place_in_zoo: tuple[Any, ...] = ()
+        self.from_session = False
+        self.rivals: list[Identity] = []
         self.obj: Any = None
         self.origin: str | None = None
-        self.problem: Trouble | None = None
-        self.from_session = True
+        self.problem: Problem | None = None
         self.counted: int | None = None
-        self.network_zoo = zoo
         self.via: str | None = None
         self.stamp: tuple[int, ...] | None = None
 
     def __repr__(self) -> str:
-        return f"<Entry {self.kind} {self.zoo}/{self.name}>"
+        return f"<Entry {self.kind} {self.qualified_name}>"
+
+    @property
+    def qualified_name(self) -> str:
+        """``zoo/name``."""
+        return f"{self.zoo}/{self.name}"
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Zoo, table and name: no two entries of a catalog share one."""
+        return (self.zoo, self.kind if self.kind in ("weights", "grammar") else "model", self.name)
 
     @property
     def detail(self) -> dict[str, Any]:
-        """All that was registered, as `holotype.catalog.link` writes it."""
-        if isinstance(self._detail, str):
+        """Everything that was registered."""
+        if isinstance(self._detail, bytes):
             import json
 
             self._detail = dict(json.loads(self._detail))
         return self._detail
 
-    def identity(self) -> tuple[Any, ...]:
-        """What makes two registrations the same one, made again."""
+    def identity(self) -> Identity:
+        """Equal for two registrations if the second is the first, made again."""
         detail = self.detail
         if self.kind == "weights":
             return (self.kind, self.module, str(self.network).rpartition("/")[2])
@@ -122,8 +130,8 @@ class Entry:
         # A class may be registered by another module than its own.
         return (self.kind, detail.get("module", self.module), detail.get("qualname"))
 
-    def imported(self) -> bool:
-        """Is the module still there that registered it? Python drops one whose import failed."""
+    def is_imported(self) -> bool:
+        """Is the module that registered it imported? Python drops a module whose import failed."""
         return self.module in sys.modules or self.origin in sys.modules
 
     def place(self) -> str:
@@ -132,7 +140,7 @@ class Entry:
         where = f"{self.module}:{detail['qualname']}" if detail.get("qualname") else self.module
         return f"{where}  ({detail.get('path') or 'typed in'}:{self.line})"
 
-    def import_module(self) -> str:
+    def module_to_import(self) -> str:
         """The module to import for its class."""
         if ":" in self.module:  # a row of a table beside the code
             return str(self.detail["class_module"])
@@ -147,18 +155,20 @@ class Entry:
         return dict(decode(self.detail["config"]))
 
     def member(self, name: str, config: dict[str, Any]) -> Entry:
-        """Of a family of names: the architecture that one of them means."""
+        """Of a family of names: the architecture of one of them."""
         from holotype.catalog.scan import encode_value
 
         detail = {key: value for key, value in self.detail.items() if key != "grammar"}
         detail |= {"kind": "config", "config": encode_value(config)}
         detail["description"] = _grammar(self).described(name, detail.get("description", ""))
         made = Entry("config", name, self.zoo, self.task, self.module, self.line, detail)
-        made.from_session, made.problem = False, self.problem
+        made.problem = self.problem
         return made
 
     def parameters(self) -> tuple[tuple[Parameter, ...] | None, bool]:
         """The constructor's parameters, a config's values as defaults; and whether it takes any keyword."""
+        if self.kind == "broken":
+            return None, True
         from holotype.catalog.parameters import from_facts
 
         parameters, is_open = from_facts(self._signature())
@@ -219,19 +229,15 @@ class Entry:
         """The record of an architecture."""
         from holotype.catalog.scan import decode
         from holotype.frozen import FrozenList, freeze
-        from holotype.records import ModelInfo, Problem
+        from holotype.records import ModelInfo
 
         detail = self.detail
         metadata = freeze(decode(detail.get("metadata", {"$dict": {}})))
-        declared = metadata.get("params")
-        if params is None and isinstance(declared, int):
-            params = declared
-        problem = self.problem
-        parameters, is_open = self.parameters() if detail.get("kind") != "broken" else (None, True)
+        parameters, is_open = self.parameters()
         return ModelInfo(
             name=self.name,
             zoo=self.zoo,
-            kind=self.kind,
+            kind="class" if self.kind == "broken" else self.kind,
             task=self.task,
             description=detail.get("description", ""),
             features=FrozenList(detail.get("features", ())),
@@ -244,12 +250,10 @@ class Entry:
             parameters=parameters,
             open_parameters=is_open,
             config=freeze(self.config()),
-            params=params,
+            params=params if params is not None else metadata.get("params"),
             pretrained=FrozenList(pretrained),
             aliases=FrozenList(aliases),
-            problem=Problem(problem.zoo, problem.message, problem.file, problem.line, problem.names)
-            if problem
-            else None,
+            problem=self.problem,
             metadata=metadata,
         )
 
@@ -268,65 +272,42 @@ class Catalog:
     """All entries at one moment. It does not change.
 
     Args:
-        specs: the zoos.
-        snapshots: what the index knows of each.
-        live: what this process registered, in its order.
-        lost: zoos that were named and not found.
+        specs: the zoos that are read from files.
+        provided: what the providers hand over: entries, and problems that belong to no entry.
+        session: what this process registered, in that order.
     """
 
     def __init__(
-        self, specs: list[ZooSpec], snapshots: list[Snapshot], live: list[Entry], lost: list[NotFound]
+        self, specs: list[ZooSpec], provided: Iterable[Entry | Problem], session: list[Entry]
     ) -> None:
         self.specs = specs
-        self._snapshots, self._lost = snapshots, lost
-        self.problems: list[Trouble] = [Trouble("-", one.message, one.where, None, ()) for one in lost]
+        self.problems: list[Problem] = []
         self._zoo_order = {spec.name: at for at, spec in enumerate(specs)}
-        self._orders: dict[str, dict[str, int]] = {}
-        self._live_order = {id(entry): at for at, entry in enumerate(live)}
-        self._available: dict[str, bool] = {}
-        self._rivals: dict[tuple[str, str, str], list[tuple[Any, ...]]] = {}
+        self._session_order = {id(entry): at for at, entry in enumerate(session)}
         tables: dict[tuple[str, str, str], Entry] = {}
-        for snapshot in snapshots:
-            self._read(snapshot, tables)
-        self._join(live, tables)
-        self.models: list[Entry] = []
-        self.weights: list[Entry] = []
-        self.grammars: list[Entry] = []
-        self._aliases: dict[tuple[str, str], list[str]] = {}
-        aliases: list[Entry] = []
-        for entry in tables.values():
-            if entry.kind == "grammar":
-                self.grammars.append(entry)
-            elif entry.kind == "weights" and entry.problem is None:
-                self.weights.append(entry)
-            elif entry.problem is not None:
-                continue
-            elif entry.kind != "alias":
-                self.models.append(entry)
+        for found in provided:
+            if isinstance(found, Entry):
+                tables.setdefault(found.key, found)
             else:
-                aliases.append(entry)
+                self.problems.append(found)
+        self._add_session(session, tables)
         self._tables = tables
+        usable = [entry for entry in tables.values() if entry.problem is None or entry.kind == "grammar"]
+        self.models = [e for e in usable if e.kind not in ("grammar", "weights", "alias")]
+        self.weights = [e for e in usable if e.kind == "weights"]
+        self.grammars = [e for e in usable if e.kind == "grammar"]
         self._by_name: dict[str, list[Entry]] = {}
         self._weights_by_name: dict[str, list[Entry]] = {}
-        self._sorted = False
-        for entry in aliases:
-            self._aliases.setdefault(self._home_of(entry.zoo, entry.detail["target"]), []).append(entry.name)
+        self._is_grouped = False
+        self._aliases: dict[tuple[str, str], list[str]] = {}
+        for entry in usable:
+            if entry.kind == "alias":
+                self._aliases.setdefault(self._target(entry.zoo, entry.detail["target"]), []).append(
+                    entry.name
+                )
         for entry in self.weights:
             given = entry.detail["network"] if entry.from_session else entry.network
-            entry.network_zoo, entry.network = self._home_of(entry.zoo, str(given))
-
-    def joined_with(self, live: list[Entry]) -> Catalog:
-        """The same files, with what this process has registered since."""
-        return Catalog(self.specs, self._snapshots, live, self._lost)
-
-    def _sort_by_name(self) -> None:
-        models: dict[str, list[Entry]] = {}
-        weights: dict[str, list[Entry]] = {}
-        for (_, table, name), entry in self._tables.items():
-            if table != "grammar":
-                (weights if table == "weights" else models).setdefault(name, []).append(entry)
-        # Only now, for other threads look here without a lock.
-        self._by_name, self._weights_by_name, self._sorted = models, weights, True
+            entry.architecture = self._target(entry.zoo, str(given))
 
     def ambiguous(self, *, weights: bool) -> frozenset[str]:
         """The names that several zoos have."""
@@ -339,15 +320,13 @@ class Catalog:
 
     def find(self, zoo: str | None, name: str) -> list[Entry]:
         """Architectures and aliases under a name; broken ones too, or another would take their place."""
-        if not self._sorted:
-            self._sort_by_name()
+        if not self._is_grouped:
+            self._group_by_name()
         found = self._by_name.get(name, [])
-        if zoo is not None:
-            found = [entry for entry in found if entry.zoo == zoo]
-        return found
+        return found if zoo is None else [entry for entry in found if entry.zoo == zoo]
 
-    def spelt(self, zoo: str | None, name: str) -> list[Entry]:
-        """Architectures that nobody listed, and whose name the grammar of a zoo can read."""
+    def find_in_grammars(self, zoo: str | None, name: str) -> list[Entry]:
+        """Architectures that are not listed, under a name that the grammar of a zoo can read."""
         found = []
         for family in self.grammars:
             if zoo in (None, family.zoo):
@@ -357,33 +336,29 @@ class Catalog:
         return found
 
     def known(self, zoo: str | None, name: str) -> list[Entry]:
-        """What `find` finds, or else `spelt`."""
-        return self.find(zoo, name) or self.spelt(zoo, name)
+        """What `find` finds, or else `find_in_grammars`."""
+        return self.find(zoo, name) or self.find_in_grammars(zoo, name)
+
+    def find_weights(self, name: str) -> list[Entry]:
+        """Pretrained entries under a name."""
+        if not self._is_grouped:
+            self._group_by_name()
+        return self._weights_by_name.get(name, [])
 
     def explain(self, zoo: str | None, name: str) -> str | None:
         """What is wrong with a name that looks like one of a grammar's."""
-        told = [_grammar(family).explain(name) for family in self.grammars if zoo in (None, family.zoo)]
-        return next((text for text in told if text is not None), None)
+        reasons = [_grammar(family).explain(name) for family in self.grammars if zoo in (None, family.zoo)]
+        return next((reason for reason in reasons if reason is not None), None)
 
     def seen_through(self, zoo: str, entries: list[Entry]) -> list[Entry]:
-        """What is seen through a zoo: what was registered through it, and of its own what that leaves."""
+        """Of these entries, those registered through a zoo, and its own whose names these do not take."""
         added = [entry for entry in entries if entry.via == zoo]
         taken = {entry.name for entry in added}
         return [entry for entry in entries if entry.zoo == zoo and entry.name not in taken] + added
 
-    def weights_named(self, name: str) -> list[Entry]:
-        """Pretrained entries under a name."""
-        if not self._sorted:
-            self._sort_by_name()
-        return self._weights_by_name.get(name, [])
-
-    def in_table(self, table: str, zoo: str, name: str) -> Entry | None:
-        """One entry of one zoo."""
-        return self._tables.get((zoo, table, name))
-
-    def rivals(self, table: str, zoo: str, name: str) -> list[tuple[Any, ...]]:
-        """The identities of what files of a zoo register under a name that another file has, too."""
-        return self._rivals.get((zoo, table, name), [])
+    def get(self, key: tuple[str, str, str]) -> Entry | None:
+        """The entry under a zoo, a table (``"model"``, ``"weights"``) and a name."""
+        return self._tables.get(key)
 
     def zoo_names(self) -> list[str]:
         """Every zoo's name."""
@@ -391,100 +366,30 @@ class Catalog:
         return list(dict.fromkeys([*names, *(entry.zoo for entry in self._tables.values())]))
 
     def pretrained_of(self, model: Entry) -> tuple[str, ...]:
-        """The entries that fill an architecture."""
-        return tuple(e.name for e in self.weights if (e.network_zoo, e.network) == (model.zoo, model.name))
+        """The names of the pretrained entries of an architecture."""
+        return tuple(e.name for e in self.weights if e.architecture == (model.zoo, model.name))
 
     def aliases_of(self, model: Entry) -> tuple[str, ...]:
         """The other names of an architecture."""
         return tuple(self._aliases.get((model.zoo, model.name), ()))
 
     def registration_key(self, entry: Entry) -> tuple[Any, ...]:
-        """Sorts entries as they were registered.
-
-        Files of a zoo come in the order in which its ``__init__`` imports them, then by name; what a session
-        registered comes last.
-        """
-        zoos = self._zoo_order
+        """Sorts entries as they were registered: zoo by zoo, what this process registered last."""
+        zoo = self._zoo_order.get(entry.zoo, len(self._zoo_order))
         if entry.from_session:
-            return (zoos.get(entry.zoo, len(zoos)), 1, self._live_order.get(id(entry), 0))
-        order = self._orders.get(entry.zoo, {})
-        position = order.get(entry.module, len(order))
-        return (zoos.get(entry.zoo, len(zoos)), 0, position, natural_key(entry.module), entry.line or 0)
+            return (zoo, 1, self._session_order.get(id(entry), 0))
+        return (zoo, 0, *entry.place_in_zoo)
 
-    # -- putting it together ---------------------------------------------------------------------
+    def _group_by_name(self) -> None:
+        models: dict[str, list[Entry]] = {}
+        weights: dict[str, list[Entry]] = {}
+        for (_, table, name), entry in self._tables.items():
+            if table != "grammar":
+                (weights if table == "weights" else models).setdefault(name, []).append(entry)
+        # Only now, for other threads look here without a lock.
+        self._by_name, self._weights_by_name, self._is_grouped = models, weights, True
 
-    def _read(self, snapshot: Snapshot, tables: dict[tuple[str, str, str], Entry]) -> None:
-        zoo = snapshot.spec.name
-        self._orders[zoo] = {module: at for at, module in enumerate(snapshot.modules)}
-        for snag in snapshot.snags:
-            trouble = Trouble(zoo, snag.message, snag.path, snag.line, snag.names)
-            self.problems.append(trouble)
-            for name in snag.names:
-                entry = Entry(
-                    "class", name, zoo, None, snag.module, snag.line, {"path": snag.path, "kind": "broken"}
-                )
-                entry.problem, entry.from_session = trouble, False
-                tables.setdefault((zoo, "model", name), entry)
-        for kind, name, sort, task, network, module, line, via, needs, detail in snapshot.rows:
-            entry = Entry(kind, name, zoo, task, module, line, detail, network, sort)
-            entry.from_session, entry.via = False, via
-            key = (zoo, kind if kind in ("weights", "grammar") else "model", name)
-            missing = self._missing(needs) if needs else None
-            other = tables.get(key)
-            if other is not None and (other.problem is None or other.detail.get("kind") != "broken"):
-                entry = self._one_of(other, entry)
-            elif other is not None and other.detail.get("kind") == "broken" and other.module == module:
-                entry.problem = other.problem  # its own file could be read, and cannot be imported
-            if missing is not None and entry.problem is None:
-                package, line = missing
-                message = f"needs the package {package!r}, which is not installed"
-                entry.problem = Trouble(zoo, message, str(entry.detail.get("path")), line, (name,))
-                self.problems.append(entry.problem)
-            tables[key] = entry
-
-    def _one_of(self, one: Entry, other: Entry) -> Entry:
-        """Two files of one zoo claim a name: the one that says `replace`, or neither."""
-        first, second = sorted((one, other), key=self.registration_key)
-        if first.problem is not None and second.problem is None:
-            second.problem, first.problem = first.problem, None  # a third one: the problem goes on
-        key = (first.zoo, "weights" if first.kind == "weights" else "model", first.name)
-        rivals = self._rivals.setdefault(key, [])
-        for one, other in ((second, first), (first, second)):
-            if one.detail.get("replace"):
-                rivals.append(other.identity())
-                return one
-        message = f"{first.name!r} is registered twice: {first.place()} and {second.place()}"
-        path = second.detail.get("path")
-        rivals += [first.identity(), second.identity()]
-        second.problem = Trouble(first.zoo, message, path, second.line, (first.name,))
-        self.problems.append(second.problem)
-        return second
-
-    def _missing(self, needs: str) -> tuple[str, int] | None:
-        for need in needs.split(" "):
-            root, _, line = need.rpartition(":")
-            found = self._available.get(root)
-            if found is None:
-                found = self._available[root] = self._installed(root)
-            if not found:
-                return root, int(line)
-        return None
-
-    def _installed(self, root: str) -> bool:
-        if root in sys.modules:
-            return True
-        path = [spec.root for spec in self.specs if spec.found_by != "first-party"]
-        from importlib.machinery import PathFinder
-
-        if PathFinder.find_spec(root, path) is not None:
-            return True
-        for finder in sys.meta_path:
-            find = getattr(finder, "find_spec", None)
-            if find is not None and find(root, None) is not None:
-                return True
-        return False
-
-    def _home_of(self, zoo: str, target: str, depth: int = 0) -> tuple[str, str]:
+    def _target(self, zoo: str, target: str, depth: int = 0) -> tuple[str, str]:
         """Zoo and name of what an entry of `zoo` refers to: its zoo's own, or else the only one."""
         other, name = split_qualified(target)
         found = self._tables.get((other or zoo, "model", name))
@@ -492,34 +397,31 @@ class Catalog:
             anywhere = self.find(None, name)
             found = anywhere[0] if len(anywhere) == 1 else None
         if found is None:
-            read = self.spelt(other or zoo, name) or ([] if other else self.spelt(None, name))
+            read = self.find_in_grammars(other or zoo, name)
+            read = read or ([] if other else self.find_in_grammars(None, name))
             found = read[0] if len(read) == 1 else None
         if found is None:
             return other or zoo, name
         if found.kind == "alias" and depth < 8:
-            return self._home_of(found.zoo, str(found.detail["target"]), depth + 1)
+            return self._target(found.zoo, str(found.detail["target"]), depth + 1)
         return found.zoo, found.name
 
-    def _join(self, live: list[Entry], tables: dict[tuple[str, str, str], Entry]) -> None:
-        """Add what this process registered; an entry that the index has too keeps what the index says."""
-        read = {spec.name: spec for spec in self.specs}
-        for entry in live:
-            key = (entry.zoo, "weights" if entry.kind == "weights" else "model", entry.name)
-            static = tables.get(key)
-            spec = read.get(entry.zoo)
-            if spec is not None and spec.holds(entry.module) and not entry.imported():
+    def _add_session(self, session: list[Entry], tables: dict[tuple[str, str, str], Entry]) -> None:
+        """Add what this process registered; an entry that a file has too keeps what the file says."""
+        specs = {spec.name: spec for spec in self.specs}
+        for entry in session:
+            static = tables.get(entry.key)
+            spec = specs.get(entry.zoo)
+            of_a_file = spec is not None and spec.holds(entry.module)
+            if of_a_file and not entry.is_imported():
                 continue
             if static is not None and static.identity() == entry.identity():
                 if _same_file(static.detail.get("path"), entry.detail.get("path")):
                     static.obj = entry.obj
                 continue
-            if (
-                spec is not None
-                and spec.holds(entry.module)
-                and entry.stamp != file_stamp(entry.detail.get("path"))
-            ):
+            if of_a_file and entry.stamp != file_stamp(entry.detail.get("path")):
                 continue  # its file was edited or deleted after the import; the index knows better
-            tables[key] = entry
+            tables[entry.key] = entry
 
 
 def _grammar(family: Entry) -> Grammar:

@@ -1,68 +1,168 @@
-"""The index: what is known of a zoo without importing it.
+"""The index: what is known of a zoo without importing it, kept between processes.
 
-`Index.look` walks a zoo's folder, reads the files that changed, links what a change can have touched, and
-keeps the result in SQLite in the user's cache folder, by content. All of it can be deleted at any time. A
-cache that is broken, full or read-only costs time and nothing else: the same code then runs on a database
-in memory.
+`Index.look` walks the folder of a zoo and compares it with what is kept. If something differs, it reads the
+files that changed (`scan`), links the files that such a change can affect (`link`), imports those that the
+source does not explain in a child process (`probe`), and keeps the result: one file for each zoo, in the
+user's cache folder.
+
+Such a file is written whole or not at all. A file that is missing, damaged or from another version is built
+again; a folder that cannot be written costs time and nothing else. Its lines are JSON values:
+
+    [key, crc32 of the rest]
+    {"stamp": …, "outside": [module, …], "first": [name, …], "rows": [row, …],
+     "problems": [[module, path, line, message, names], …]}
+    {module: [path, stat, digest, deps, failed], …}     read only if a file of the zoo has changed
+    the details of a row                                a line for each row, read when they are needed
+    the facts of a module                               a line for each module, read when it is linked again
 """
 
 from __future__ import annotations
 
+import json
 import os
+import sys
+import time
+from zlib import crc32
 
-from holotype.catalog.snapshot import CREATE, SCHEMA, Overtaken, Snapshot, key_of, load
-from holotype.catalog.zoo_files import File, outside_file, stamp_of, walk
+from holotype.catalog.zoo_files import (
+    ENVIRONMENT,
+    File,
+    as_source,
+    environment,
+    follows,
+    outside_file,
+    prebuilt_facts,
+    read_source,
+    stamp_of,
+    stat_text,
+    walk,
+)
 from holotype.catalog.zoos import ZooSpec
 from holotype.home import cache_home
+from holotype.names import natural_key
 
 TYPE_CHECKING = False  # as `typing` has it, without importing it: every command pays for this module
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
-    from typing import Any, Self, TypeVar
+    from typing import Any
 
-    T = TypeVar("T")
+    from holotype.catalog.link import Linked, Source
+
+    Probe = Callable[[ZooSpec, str], dict[str, Any]]
+    # kind, name, sort key, task, network, module, line, via, needs
+    Row = tuple[str, str, str, str | None, str | None, str, int | None, str | None, str]
+
+SCHEMA = 10  # raise it whenever `scan` or `link` write anything else: older files are then not read
+_UNREADABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
+_ABANDONED_S = 3600.0
+
+
+class Snapshot:
+    """A zoo at one moment.
+
+    Attributes:
+        spec: the zoo.
+        stamp: differs whenever a file of the zoo does.
+        outside: modules outside the zoo on which it depends.
+        first: the names that its registration order begins with: `MODEL_ORDER` in its ``__init__``.
+        rows: its registrations, files in no particular order.
+        details: of each row, as JSON.
+        problems: module, path, line, message and the disabled names of each.
+        counts: parameter counts by name, once somebody asked.
+    """
+
+    def __init__(
+        self,
+        spec: ZooSpec,
+        stamp: str = "",
+        outside: list[str] | None = None,
+        first: list[str] | None = None,
+        rows: list[Row] | None = None,
+        details: list[bytes] | None = None,
+        problems: list[tuple[str, str, int | None, str, list[str]]] | None = None,
+        files: bytes = b"{}",
+        facts: list[bytes] | None = None,
+    ) -> None:
+        self.spec, self.stamp, self.outside, self.first = spec, stamp, outside or [], first or []
+        self.rows, self.details, self.problems = rows or [], details or [], problems or []
+        self._files, self._facts = files, facts or []
+        self.counts: dict[str, int] | None = None
+
+    def files(self) -> dict[str, tuple[str, str, str, list[str], str, bytes]]:
+        """Path, stat, digest, dependencies, environment of a failed import, and facts, by module."""
+        table = json.loads(self._files)
+        return {
+            module: (*entry, facts) for (module, entry), facts in zip(table.items(), self._facts, strict=True)
+        }
+
+    def holds(self, module: str, path: str | None) -> bool:
+        """Is the file of a module still as it was?"""
+        try:
+            return path is not None and f"{module} {stat_text(os.stat(path), 0)[0]}" in self.stamp
+        except OSError:
+            return False
+
+    def to_lines(self) -> list[bytes]:
+        """As it is kept."""
+        head = {
+            "stamp": self.stamp,
+            "outside": self.outside,
+            "first": self.first,
+            "rows": self.rows,
+            "problems": self.problems,
+        }
+        return [_json(head), self._files, *self.details, *self._facts]
+
+    @classmethod
+    def from_lines(cls, spec: ZooSpec, lines: list[bytes]) -> Snapshot:
+        """What `to_lines` wrote."""
+        head = json.loads(lines[0])
+        rows = [tuple(row) for row in head["rows"]]
+        return cls(
+            spec,
+            head["stamp"],
+            head["outside"],
+            head["first"],
+            rows,
+            lines[2 : 2 + len(rows)],
+            [tuple(problem) for problem in head["problems"]],
+            lines[1],
+            lines[2 + len(rows) :],
+        )
 
 
 class Index:
     """Snapshots of zoos, kept between processes.
 
     Args:
-        probe: imports one module in a child process and returns what it registered: see
+        probe: imports one module in a child process and returns what it registers: see
             `holotype.catalog.probe.probe`. Without it, what cannot be read from source is a problem.
+
+    Attributes:
+        cache_problem: why nothing can be kept, or None.
+        remembers_only: never read or run a file of a zoo that is not first-party.
     """
 
-    def __init__(self, probe: Callable[[ZooSpec, str], dict[str, Any]] | None = None) -> None:
+    def __init__(self, probe: Probe | None = None) -> None:
         self._probe = probe
         self._snapshots: dict[ZooSpec, Snapshot] = {}
-        self._memory: sqlite3.Connection | None = None
-        self._pid = os.getpid()
-        self._db: sqlite3.Connection | None = None
-        self._held = 0
         self.cache_problem: str | None = None
         self.remembers_only = False
 
-    def __enter__(self) -> Self:
-        """Hold one connection for several looks. It does not outlive them: a process may fork between."""
-        self._held += 1
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._held -= 1
-        if not self._held:
-            self._disconnect()
-
     def look(self, spec: ZooSpec) -> Snapshot:
         """The zoo as it is now."""
-        if self.remembers_only and spec.found_by != "first-party":
-            return self._with_database(lambda db: self._recall(db, spec))
-        files = dict(walk(spec))
         known = self._snapshots.get(spec)
-        if known is not None and known.stamp == stamp_of(files, self._outside(spec, known.outside)):
-            return known
-        snapshot = self._with_database(lambda db: self._read(db, spec, files))
-        self._snapshots[spec] = snapshot
-        return snapshot
+        if self.remembers_only and spec.found_by != "first-party":
+            return known or self._kept(spec)
+        files = dict(walk(spec))
+        if known is None or not _is_current(known, files):
+            known = self._kept(spec)  # another process may have seen the change first
+            if not _is_current(known, files):
+                known = _Update(known, files, self._probe).run()
+                self._write(_key_of(spec), known.to_lines())
+                _remove_abandoned()
+            self._snapshots[spec] = known
+        return known
 
     def known(self, spec: ZooSpec) -> Snapshot:
         """The zoo as it was at the last look."""
@@ -71,153 +171,300 @@ class Index:
     def forget(self, specs: list[ZooSpec]) -> None:
         """Read these zoos anew at the next look."""
         self._snapshots.clear()
-
-        def delete(db: sqlite3.Connection) -> None:
-            for spec in specs:
-                for table in ("files", "entries", "problems"):
-                    db.execute(f"DELETE FROM {table} WHERE zoo = ?", (key_of(spec),))  # noqa: S608 - our names
-                db.execute("DELETE FROM zoos WHERE key = ?", (key_of(spec),))
-
-        self._with_database(delete)
+        for spec in specs:
+            try:
+                os.unlink(_path(_key_of(spec)))
+            except OSError:
+                continue
 
     def counts(self, spec: ZooSpec) -> dict[str, int]:
         """The parameter counts that were remembered for a zoo as it was at the last look."""
         snapshot = self.known(spec)
         if snapshot.counts is None:
-            key = (key_of(spec), snapshot.digest())
-            rows = self._with_database(
-                lambda db: db.execute(
-                    "SELECT name, params FROM counts WHERE zoo = ? AND stamp = ?", key
-                ).fetchall()
-            )
-            snapshot.counts = dict(rows)
+            stamp, counts = self._read_value(f"{_key_of(spec)}\ncounts") or ("", {})
+            snapshot.counts = dict(counts) if stamp == snapshot.stamp else {}
         return snapshot.counts
 
     def remember_count(self, spec: ZooSpec, name: str, params: int) -> None:
         """Remember a parameter count, until the zoo changes."""
-        self.counts(spec)[name] = params
-        row = (key_of(spec), name, self.known(spec).digest(), params)
-        self._with_database(lambda db: db.execute("INSERT OR REPLACE INTO counts VALUES (?, ?, ?, ?)", row))
+        counts = self.counts(spec)
+        counts[name] = params
+        self._write(f"{_key_of(spec)}\ncounts", [_json([self.known(spec).stamp, counts])])
 
-    # -- the database ----------------------------------------------------------------------------
+    def recall(self, path: str, content: bytes) -> Any:
+        """What was read from a file that names zoos, if its content is still the same."""
+        remembered, zoos = self._read_value(path) or ("", None)
+        return zoos if remembered == content.hex() else None
 
-    def recall(self, path: str, content: bytes) -> str | None:
-        """What was read from a file that named zoos, if its content is still the same."""
-        row = self._with_database(
-            lambda db: db.execute(
-                "SELECT content, zoos FROM projects WHERE path = ?", (os.fsencode(path),)
-            ).fetchone()
-        )
-        return str(row[1]) if row is not None and row[0] == content else None
-
-    def remember(self, path: str, content: bytes, zoos: str) -> None:
+    def remember(self, path: str, content: bytes, zoos: Any) -> None:
         """Remember what was read from a file that names zoos."""
-        row = (os.fsencode(path), content, zoos)
-        self._with_database(lambda db: db.execute("INSERT OR REPLACE INTO projects VALUES (?, ?, ?)", row))
+        self._write(path, [_json([content.hex(), zoos])])
 
-    def _with_database(self, action: Callable[[sqlite3.Connection], T]) -> T:
-        import sqlite3
+    def _kept(self, spec: ZooSpec) -> Snapshot:
+        try:
+            lines = _read(_key_of(spec))
+            return Snapshot.from_lines(spec, lines)
+        except _UNREADABLE:
+            return Snapshot(spec)
 
-        for attempt in range(3):
-            if self._memory is not None and self._pid == os.getpid():
-                return action(self._memory)
-            try:
-                db = self._db = self._db or _open(_path())
-            except (sqlite3.Error, OSError, NotImplementedError) as error:
-                self._give_up_on_file(error, discard=attempt == 0)
+    def _read_value(self, key: str) -> Any:
+        try:
+            first, second = json.loads(_read(key)[0])
+        except _UNREADABLE:
+            return None
+        return first, second
+
+    def _write(self, key: str, lines: list[bytes]) -> None:
+        from holotype.files import write_file
+
+        path = _path(key)
+        content = b"\n".join(lines)
+        try:
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            write_file(path, _json([key, crc32(content)]) + b"\n" + content)
+        except (OSError, ValueError) as error:  # full, read-only, not a folder
+            self.cache_problem = str(error)
+
+
+class _Update:
+    """One pass over the files of a zoo of which some have changed.
+
+    Args:
+        old: what was known.
+        files: what there is now.
+        probe: see `Index`.
+    """
+
+    def __init__(self, old: Snapshot, files: dict[str, File], probe: Probe | None) -> None:
+        self.old, self.spec, self.files, self.probe = old, old.spec, files, probe
+        try:
+            self.known = old.files()
+        except _UNREADABLE:
+            self.old, self.known = Snapshot(self.spec), {}
+        self.sources: dict[str, Source | None] = {}
+        self.digests: dict[str, str] = {}
+        self.outside: dict[str, File] = {}
+        self.environment = environment()
+        self.prebuilt = prebuilt_facts(self.spec) if not self.known else {}
+
+    def run(self) -> Snapshot:
+        """The zoo as it is now."""
+        changed = {module for module, file in self.files.items() if self._changed(module, file)}
+        changed |= {m for m in self.known if m not in self.files and self._outside_changed(m)}
+        linked = self._link([module for module in self.files if self._is_affected(module, changed)])
+        return self._joined(linked, changed)
+
+    def _is_affected(self, module: str, changed: set[str]) -> bool:
+        """Can a change have an effect on what a module registers?"""
+        if module in changed or module not in self.known:
+            return True
+        _, _, _, deps, failed, _ = self.known[module]
+        return failed not in ("", self.environment) or not changed.isdisjoint(deps)
+
+    def _changed(self, module: str, file: File) -> bool:
+        old = self.known.get(module)
+        if old is not None and old[1] == file.stat:  # a file that was moved has another ctime
+            return False
+        source, digest = read_source(module, file, self.prebuilt)
+        self.digests[module] = digest
+        if old is not None and old[2] == digest and old[0] == file.path:
+            return False
+        self.sources[module] = source
+        return True
+
+    def _outside_changed(self, module: str) -> bool:
+        """Has a module of another package, or a file that is gone, changed?"""
+        if self.spec.holds(module.partition(":")[0]):
+            return True  # it was a file of the zoo, and is no longer there
+        file = self.outside[module] = outside_file(self.spec, module)
+        return self._changed(module, file)
+
+    def _source_of(self, module: str) -> Source | None:
+        if module not in self.sources:
+            self.sources[module] = self._find_source(module)
+        return self.sources[module]
+
+    def _find_source(self, module: str) -> Source | None:
+        file = self.files.get(module)
+        if file is None:
+            if self.spec.holds(module) or not follows(self.spec, module):
+                return None
+            file = self.outside.setdefault(module, outside_file(self.spec, module))
+        elif module in self.known:
+            return as_source(module, file, json.loads(self.known[module][5]))
+        source, self.digests[module] = read_source(module, file, self.prebuilt)
+        return source
+
+    def _link(self, modules: list[str]) -> dict[str, tuple[Linked, bool]]:
+        """What each module contributes, and whether its trial import failed."""
+        from holotype.catalog.link import Linked, Linker
+
+        linker = Linker(self._source_of)
+        linked: dict[str, tuple[Linked, bool]] = {}
+        running: list[str] = []
+        for module in modules:
+            source = self._source_of(module)
+            if source is None:
                 continue
             try:
-                return action(db)
-            except Overtaken:
-                continue
-            except sqlite3.Error as error:
-                self._disconnect()
-                self._give_up_on_file(error, discard=attempt == 0)
-            finally:
-                if not self._held:
-                    self._disconnect()
-        if self._memory is None:
-            self._use_memory()
-        assert self._memory is not None  # noqa: S101 - for the type checker
-        return action(self._memory)
+                result = linker.link(source)
+            except Exception as error:  # noqa: BLE001 - whatever a file holds, it disables its own models only
+                message = f"cannot be understood: {type(error).__name__}: {error}"[:500]
+                result = Linked([], [[None, message, []]], [], False, "", [])
+            linked[module] = (result, False)
+            if result.running:
+                running.append(module)
+        for module, outcome in zip(running, self._try_imports(running), strict=True):
+            source = self._source_of(module)
+            result = linked[module][0]
+            # What it computes may come from any module that it imports.
+            imports = linker.imports(source) if source is not None else set()
+            result.deps = sorted({*result.deps, *imports} - {module})
+            linked[module] = (result, result.replace_by(outcome))
+        return linked
 
-    def _disconnect(self) -> None:
-        if self._db is not None:
-            self._db.close()
-            self._db = None
+    def _try_imports(self, modules: list[str]) -> list[dict[str, Any]]:
+        probe = self.probe
+        if probe is None:
+            return [{"error": [None, "only importing it shows what it registers"]} for _ in modules]
+        if len(modules) < 2:
+            return [probe(self.spec, module) for module in modules]
+        from concurrent.futures import ThreadPoolExecutor
 
-    def _give_up_on_file(self, error: Exception, *, discard: bool) -> None:
-        """A damaged cache is derived data: start over. One that cannot be written: work without."""
-        import sqlite3
+        with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+            return list(pool.map(lambda module: probe(self.spec, module), modules))
 
-        fine = (sqlite3.OperationalError, sqlite3.ProgrammingError)
-        damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, fine)
-        # SQLite has one code for all of these.
-        damaged = damaged or any(word in str(error) for word in ("malformed", "no such", "has no column"))
-        if damaged and discard:
-            try:
-                os.unlink(_path())
-                return
-            except OSError:
-                pass
-        self.cache_problem = f"{_path()}: {error}"
-        self._use_memory()
+    def _joined(self, linked: dict[str, tuple[Linked, bool]], changed: set[str]) -> Snapshot:
+        """What was linked now, and what is kept of the other files."""
+        deps = {module: old[3] for module, old in self.known.items() if module in self.files}
+        failed = {module: old[4] for module, old in self.known.items() if module in self.files}
+        for module, (result, error) in linked.items():
+            deps[module] = [
+                name
+                for name in result.deps
+                if name in self.files or self.spec.holds(name) or follows(self.spec, name)
+            ]
+            failed[module] = self.environment if error else ""
+        outside = sorted(name for name in set().union(*deps.values()) if not self.spec.holds(name))
+        around = {module: self.outside.get(module) or outside_file(self.spec, module) for module in outside}
+        files = {**self.files, **around}
+        if any(failed.values()):
+            outside.append(ENVIRONMENT)
+            around[ENVIRONMENT] = outside_file(self.spec, ENVIRONMENT)
+        stamp = stamp_of(self.files, around)
+        if not all(file.settled for file in files.values()):
+            stamp += "\nunsettled"  # equal to no stamp: look at those files again next time
+        kept = self.files.keys() - linked.keys()
+        both = [
+            (row, detail)
+            for row, detail in zip(self.old.rows, self.old.details, strict=True)
+            if row[5] in kept
+        ]
+        problems = [problem for problem in self.old.problems if problem[0] in kept]
+        for module, (result, _) in linked.items():
+            both += [(_row(module, result, entry), _json(entry)) for entry in result.entries]
+            path = self.files[module].path
+            problems += [(module, path, line, text, names) for line, text, names in result.problems]
+        table = {}
+        facts = []
+        for module, file in files.items():
+            facts.append(self._facts_of(module, file, changed))
+            stat = file.stat if file.settled else ""
+            entry = [file.path, stat, self.digests.get(module), deps.get(module, []), failed.get(module, "")]
+            if entry[2] is None:
+                entry[2] = self.known[module][2]
+            table[module] = entry
+        return Snapshot(
+            self.spec,
+            stamp,
+            outside,
+            self._first(),
+            [row for row, _ in both],
+            [detail for _, detail in both],
+            problems,
+            _json(table),
+            facts,
+        )
 
-    def _use_memory(self) -> None:
-        import sqlite3
+    def _first(self) -> list[str]:
+        source = self._source_of(self.spec.module)
+        return list(source.facts.get("first", ())) if source is not None else []
 
-        self._pid = os.getpid()
-        self._memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        self._memory.executescript(f"{CREATE} PRAGMA user_version = {SCHEMA}")
-
-    # -- reading a zoo ---------------------------------------------------------------------------
-
-    def _read(self, db: sqlite3.Connection, spec: ZooSpec, files: dict[str, File]) -> Snapshot:
-        key = key_of(spec)
-        row = db.execute(
-            "SELECT generation, stamp, modules, outside FROM zoos WHERE key = ?", (key,)
-        ).fetchone()
-        if row is not None:
-            outside = row[3].split()
-            if row[1] == stamp_of(files, self._outside(spec, outside)):
-                return load(db, spec, row[1], row[2].split(), outside)
-        from holotype.catalog.update import Update
-
-        return Update(db, spec, files, self._probe, generation=0 if row is None else int(row[0])).run()
-
-    def _recall(self, db: sqlite3.Connection, spec: ZooSpec) -> Snapshot:
-        query = "SELECT stamp, modules, outside FROM zoos WHERE key = ?"
-        row = db.execute(query, (key_of(spec),)).fetchone()
-        if row is None:
-            return Snapshot(spec, "", [], [], [], [])
-        return load(db, spec, row[0], row[1].split(), row[2].split())
-
-    def _outside(self, spec: ZooSpec, modules: list[str]) -> dict[str, File]:
-        return {module: outside_file(spec, module) for module in modules}
+    def _facts_of(self, module: str, file: File, changed: set[str]) -> bytes:
+        if module in self.known and module not in changed:
+            return self.known[module][5]
+        source = self._source_of(module)
+        if module not in self.digests:
+            self.digests[module] = read_source(module, file)[1]
+        return _json(source.facts if source else {})
 
 
-def _path() -> str:
-    return os.path.join(cache_home(), f"index-{SCHEMA}.sqlite")
+def _row(module: str, result: Linked, entry: dict[str, Any]) -> Row:
+    return (
+        entry["kind"],
+        entry["name"],
+        natural_key(entry["name"]),
+        entry.get("task"),
+        entry.get("network"),
+        module,
+        entry.get("line"),
+        entry.get("via"),
+        result.needs,
+    )
 
 
-def _open(path: str) -> sqlite3.Connection:
-    import sqlite3
+def _is_current(snapshot: Snapshot, files: dict[str, File]) -> bool:
+    outside = {module: outside_file(snapshot.spec, module) for module in snapshot.outside}
+    return snapshot.stamp == stamp_of(files, outside)
 
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    db = sqlite3.connect(path, timeout=2, isolation_level=None, check_same_thread=False)
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def _key_of(spec: ZooSpec) -> str:
+    """A zoo, as one Python sees it: another version reads other syntax, and has other packages installed."""
+    return f"{spec.root}\n{spec.module}\n{sys.version_info[0]}.{sys.version_info[1]} {sys.prefix}"
+
+
+def _folder() -> str:
+    return os.path.join(cache_home(), f"index-{SCHEMA}")
+
+
+def _path(key: str) -> str:
+    # Two keys with one checksum replace each other's file again and again: slow, and still right.
+    return os.path.join(_folder(), f"{crc32(key.encode('utf-8', 'surrogatepass')):08x}.jsonl")
+
+
+def _read(key: str) -> list[bytes]:
+    """The lines that are kept under a key.
+
+    Raises:
+        OSError, ValueError, TypeError: there are none, or they are damaged.
+    """
+    with open(_path(key), "rb") as file:
+        first, _, content = file.read().partition(b"\n")
+    if json.loads(first) != [key, crc32(content)]:
+        raise ValueError("another key, or damaged")
+    return content.split(b"\n")
+
+
+def _remove_abandoned() -> None:
+    """Remove what is kept of projects whose folder is gone, and files that a killed process left."""
     try:
-        db.execute("PRAGMA synchronous = OFF")  # a cache: losing it in a power cut costs one scan
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version != SCHEMA:
-            if version:
-                raise sqlite3.DatabaseError(f"this file has layout {version}, not {SCHEMA}")
-            db.execute("BEGIN IMMEDIATE")
-            if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                for statement in CREATE.split(";"):
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {SCHEMA}")
-            db.execute("COMMIT")
-    except BaseException:
-        db.close()
-        raise
-    return db
+        with os.scandir(_folder()) as items:
+            paths = [item.path for item in items]
+    except OSError:
+        return
+    for path in paths:
+        try:
+            if os.path.basename(path).startswith("."):
+                gone = time.time() - os.stat(path).st_mtime > _ABANDONED_S
+            else:
+                with open(path, "rb") as file:
+                    key = json.loads(file.readline())[0]
+                gone = not os.path.exists(key.partition("\n")[0])
+            if gone:
+                os.unlink(path)
+        except _UNREADABLE:
+            continue

@@ -84,6 +84,17 @@ class Linked:
         self.entries, self.problems, self.deps = entries, problems, deps
         self.running, self.needs, self.guess = running, needs, guess
 
+    def replace_by(self, outcome: dict[str, Any]) -> bool:
+        """Take what a trial import registered instead of what was read; True if the import failed."""
+        if outcome.get("error"):
+            line, message = outcome["error"]
+            names = list(dict.fromkeys([*(entry["name"] for entry in self.entries), *self.guess]))
+            self.problems.append([line, message, names])
+            return True
+        self.deps = sorted({*self.deps, *outcome.get("modules", ())})
+        self.entries = outcome["entries"]
+        return False
+
 
 class _Symbol(Exception):
     pass

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from holotype.catalog.link import REGISTERING
@@ -20,7 +21,8 @@ _CHILD = (
     "task = json.load(sys.stdin)\n"
     "sys.path[:] = task['path']\n"
     "from holotype.catalog.probe import child\n"
-    "child(task)\n"
+    "from holotype.catalog.registry import default_registry\n"
+    "child(task, default_registry.registered_by)\n"
 )
 
 
@@ -62,7 +64,7 @@ def probe(spec: ZooSpec, module: str) -> dict[str, Any]:
     return {"error": [None, f"importing it ended the process ({done.returncode}): {' '.join(last)}"]}
 
 
-def child(task: dict[str, Any]) -> None:
+def child(task: dict[str, Any], registered_by: Callable[[str], list[dict[str, Any]]]) -> None:
     """The child's side: import, then print one line of JSON."""
     out = os.dup(1)
     os.dup2(2, 1)  # what the module prints must not be taken for the answer
@@ -70,10 +72,8 @@ def child(task: dict[str, Any]) -> None:
     try:
         import importlib
 
-        from holotype.catalog.registry import default_registry
-
         importlib.import_module(task["module"])
-        entries = default_registry.registered_by(task["module"])
+        entries = registered_by(task["module"])
         prefix = task["zoo"] + "."
         result = {
             "entries": entries,

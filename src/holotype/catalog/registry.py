@@ -1,20 +1,25 @@
 """The registry: names in, code out.
 
-One `Registry` is the default; `Zoo` is a view of one zoo of it. Both offer the functions of `Surface`.
-Nothing here imports torch, or any model file, until a network is built.
+`Zoo` is the view of one zoo and offers the functions that find, build and register. `Registry` is the view of
+all zoos at once and holds the state: the session's registrations, the index, the catalog as it was last seen.
+The default one is `holotype.registry`. Nothing here imports torch, or a model file, until a network is built.
+
+The two front ends of the field are one: `get_available_models` is `list_models` in registration order,
+`net_factory` is `create_model` with the words of vision.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from _thread import RLock  # `threading` costs 4 ms, and this is what it hands out
+from threading import RLock
 
-from holotype.catalog.entries import Catalog, Entry, zoo_for_module
-from holotype.catalog.surface import Surface
+from holotype.catalog.entries import Catalog, Entry, file_stamp, zoo_for_module
+from holotype.catalog.index import Index
+from holotype.catalog.providers import InstalledProvider, ScannedZoo, Session, installed_providers
 from holotype.catalog.zoos import (
+    FIRST_PARTY,
     SESSION,
-    NotFound,
     ZooSpec,
     find_zoos,
     import_path,
@@ -22,19 +27,766 @@ from holotype.catalog.zoos import (
     locate,
     named_zoo,
 )
-from holotype.errors import BrokenModelError, DuplicateNameError, UnknownModelError, UnknownZooError
-from holotype.names import check_name, nearest, split_qualified
+from holotype.errors import (
+    AmbiguousNameError,
+    BrokenModelError,
+    DuplicateNameError,
+    InvalidNameError,
+    RegistryError,
+    UnknownModelError,
+    UnknownNameError,
+    UnknownPretrainedError,
+    UnknownTaskError,
+    UnknownZooError,
+)
+from holotype.names import check_name, matcher, natural_key, nearest, patterns, split_qualified
 
 TYPE_CHECKING = False  # as `typing` has it, without importing it: every command pays for this module
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, TypeVar
 
-    from holotype.records import ModelInfo, PretrainedMetadata, ZooInfo
+    from torch import nn
+
+    from holotype.catalog.providers import Provider
+    from holotype.errors import MissingExtraError
+    from holotype.records import ModelInfo, PretrainedMetadata, Problem, ZooInfo
+
+    Globs = str | Iterable[str]
+    Target = TypeVar("Target", bound=Callable[..., Any])
 
 
-class Registry(Surface):
-    """Names, and what is bound to them.
+class Zoo:
+    """One zoo of a registry: the same functions, and names need no zoo in front of them.
+
+    Attributes:
+        name: the zoo's name.
+    """
+
+    name: str
+
+    def __init__(self, registry: Registry, name: str) -> None:
+        self._registry = registry
+        self._scope: str | None = name
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<Zoo {self.name!r}>"
+
+    # -- register --------------------------------------------------------------------------------
+
+    def register_model(
+        self,
+        name: str,
+        *,
+        task: str | None = None,
+        description: str = "",
+        features: Iterable[str] = (),
+        complexity: str | None = None,
+        replace: bool = False,
+        **metadata: Any,
+    ) -> Callable[[Target], Target]:
+        """Register a class, or a function that builds a network, under a name.
+
+        Args:
+            name: it matches ``[a-z0-9][a-z0-9._-]*``.
+            task: what it is for; by default the class attribute `task`, own or inherited.
+            description: one line.
+            features: what it is made of.
+            complexity: ``"low"`` … ``"very_high"``.
+            replace: take the place of another definition of that name on purpose.
+            **metadata: anything else that is text, numbers, booleans, None, or lists and mappings of these.
+
+        Returns:
+            A decorator that returns what it is given, unchanged.
+
+        Raises:
+            InvalidNameError: the name does not fit the grammar.
+            DuplicateNameError: another definition has that name; the error names both places.
+            MetadataError: metadata that cannot be kept.
+        """
+        if not isinstance(name, str):
+            raise InvalidNameError(
+                f"register_model needs a name; it was given {name!r}.",
+                given=name,
+                hint="Write @register_model('my_model').",
+            )
+        check_name(name, "model name")
+        from holotype.catalog.link import described
+        from holotype.frozen import freeze
+
+        features = [features] if isinstance(features, str) else list(features)
+        fields = {"description": description, "features": features, "complexity": complexity, **metadata}
+        detail = described(freeze(fields, f"metadata of {name!r}"))
+
+        def register(target: Target) -> Target:
+            if not callable(target):
+                raise RegistryError(
+                    f"{name!r}: a class or a function is registered, not {target!r}.", given=target
+                )
+            kind = "class" if isinstance(target, type) else "builder"
+            chosen = task if task is not None else _task_of(target)
+            entry = self._session_entry(kind, name, target, chosen, detail)
+            self._registry._add(entry, replace=replace)
+            return target
+
+        return register
+
+    def register_model_config(
+        self,
+        name: str,
+        cls: Callable[..., Any],
+        *,
+        config: Mapping[str, Any],
+        replace: bool = False,
+        **metadata: Any,
+    ) -> None:
+        """Register a name that is an existing class (or builder) with some parameters fixed.
+
+        Args:
+            name: it matches ``[a-z0-9][a-z0-9._-]*``.
+            cls: the class. It need not be registered itself.
+            config: the parameters; those given to `create_model` go before them.
+            replace: take the place of another definition of that name on purpose.
+            **metadata: as in `register_model`.
+
+        Raises:
+            ParameterError: the config does not fit the constructor.
+            InvalidNameError, DuplicateNameError, MetadataError: as in `register_model`.
+        """
+        check_name(name, "model name")
+        if not callable(cls):
+            raise RegistryError(f"{name!r}: the second argument is a class, not {cls!r}.", given=cls)
+        from holotype.catalog.link import described
+        from holotype.catalog.parameters import from_facts, problems_with, to_facts
+        from holotype.catalog.scan import encode_value
+        from holotype.frozen import freeze
+
+        frozen = freeze(config, f"config of {name!r}")
+        parameters, is_open = from_facts(to_facts(cls))
+        if parameters is not None:
+            problems = problems_with(frozen, parameters, open_parameters=is_open, missing=False)
+            if problems:
+                from holotype.errors import ParameterError
+
+                raise ParameterError(
+                    f"the config of {name!r} does not fit {cls.__qualname__}:\n"
+                    + "\n".join(f"  - {problem}" for problem in problems),
+                    problems=problems,
+                    given=name,
+                )
+        task = metadata.pop("task", None) or _task_of(cls)
+        detail = described(freeze(metadata, f"metadata of {name!r}")) | {"config": encode_value(frozen)}
+        entry = self._session_entry("config", name, cls, task, detail)
+        self._registry._add(entry, replace=replace)
+
+    def register_weights(self, name: str, metadata: Mapping[str, Any], *, replace: bool = False) -> None:
+        """Register a pretrained entry. It is checked at once, wholly.
+
+        Args:
+            name: it matches ``[a-z0-9][a-z0-9._-]*``.
+            metadata: the fields of `PretrainedMetadata`; `network` and `tag` may stand in ``net``.
+            replace: take the place of another entry of that name on purpose.
+
+        Raises:
+            MetadataError: it lists every field that is missing or wrong.
+            UnknownModelError: `network` is no architecture.
+            InvalidNameError, DuplicateNameError: as in `register_model`.
+        """
+        from holotype.catalog.scan import encode_value
+        from holotype.records import PretrainedMetadata
+
+        record = PretrainedMetadata.parse(name, self._scope or SESSION, metadata)
+        network, task = self._target(record.network)
+        unverifiable = [fmt for fmt, file in record.formats.items() if file.sha256 is None]
+        if unverifiable:
+            import warnings
+
+            warnings.warn(
+                f"the pretrained entry {name!r} has no sha256 for {', '.join(unverifiable)}: it is listed, "
+                "and loading it from elsewhere will be refused until there is one",
+                stacklevel=2,
+            )
+        from holotype.frozen import freeze
+
+        detail = {"metadata": encode_value(freeze(metadata)), "network": network}
+        entry = self._session_entry("weights", name, None, record.task or task, detail)
+        entry.network = network
+        self._registry._add(entry, replace=replace)
+
+    def register_alias(
+        self, alias: str, target: str, *, deprecated: str | bool | None = None, replace: bool = False
+    ) -> None:
+        """Register a second name for an architecture.
+
+        Args:
+            alias: the second name.
+            target: the name it stands for.
+            deprecated: a note for those who still use the alias; looking it up then warns.
+            replace: take the place of another definition of that name on purpose.
+
+        Raises:
+            UnknownModelError: there is no `target`.
+            InvalidNameError, DuplicateNameError: as in `register_model`.
+        """
+        check_name(alias, "alias")
+        found, _ = self._target(target)
+        entry = self._session_entry("alias", alias, None, None, {"target": found, "deprecated": deprecated})
+        if found in (alias, f"{entry.zoo}/{alias}"):
+            raise DuplicateNameError(f"{alias!r} cannot be an alias of itself.", given=alias)
+        self._registry._add(entry, replace=replace)
+
+    def _target(self, name: str) -> tuple[str, str | None]:
+        """The full name and the task of an architecture that something registered here refers to.
+
+        One of the same zoo goes before one of another.
+        """
+        zoo = self._registry._zoo_of(_caller()[0], self._scope)
+        given, short = split_qualified(name) if isinstance(name, str) else (None, "")
+        try:
+            if given is None and self._scope is None and self._registry._known().find(zoo, short):
+                name = f"{zoo}/{short}"
+            found = self._find(name, None, broken=True)
+        except UnknownModelError:
+            if not is_probing():
+                raise
+            return name.strip().lower(), None  # a trial import of one file does not know the others
+        return f"{found.zoo}/{found.name}", found.task
+
+    def _session_entry(self, kind: str, name: str, target: Any, task: Any, detail: dict[str, Any]) -> Entry:
+        own = getattr(target, "__module__", None) if kind in ("class", "builder") else None
+        module, file, line = _caller(own)
+        if module == "__main__":  # a file of a zoo that is run as a script is that file
+            module = self._registry._module_of(file) or module
+            own = module if own == "__main__" else own
+        zoo = self._registry._zoo_of(module, self._scope, defined=kind in ("class", "builder"))
+        home = own or module
+        if task is not None:
+            task = check_name(str(task), "task")
+        entry = Entry(
+            kind,
+            name,
+            zoo,
+            str(task) if task is not None else None,
+            home,
+            line,
+            {
+                **detail,
+                "qualname": getattr(target, "__qualname__", None),
+                "class_module": getattr(target, "__module__", None),
+                "path": None if file.startswith("<") else file,
+            },
+        )
+        entry.obj = target
+        entry.from_session = True
+        entry.via = self._scope if self._scope != zoo else None
+        entry.origin = _importing(module)
+        entry.stamp = file_stamp(entry.detail["path"])
+        return entry
+
+    # -- find ------------------------------------------------------------------------------------
+
+    def list_models(
+        self,
+        include_filter: Globs = "*",
+        *,
+        exclude: Globs = (),
+        task: str | None = None,
+        zoo: str | None = None,
+        pretrained: bool | None = None,
+        where: Globs | None = None,
+        order: str = "name",
+    ) -> list[str]:
+        """The names of architectures.
+
+        Every name in the list can be looked up: one that several zoos have stands with its zoo
+        (``proteins/v1``).
+
+        Args:
+            include_filter: a glob or several; any of them may match. Case does not matter.
+            exclude: globs of what to leave out.
+            task: only those for this task.
+            zoo: only those of this zoo.
+            pretrained: only those with (True) or without (False) pretrained entries.
+            where: comparisons on metadata, all of which hold: ``"params<30e6"``.
+            order: ``"name"``, in which ``b2`` comes before ``b10``, or ``"registered"``.
+
+        Raises:
+            UnknownTaskError, UnknownZooError: with the nearest ones.
+            FilterError: a `where` that cannot be understood.
+        """
+        if order not in ("name", "registered"):
+            raise ValueError(f"order is 'name' or 'registered', not {order!r}")
+        catalog = self._registry._look()
+        entries = self._filtered(catalog, catalog.models, include_filter, exclude, task, zoo)
+        if pretrained is not None:
+            filled = {e.architecture for e in catalog.weights}
+            entries = [e for e in entries if ((e.zoo, e.name) in filled) == pretrained]
+        if where is not None:
+            entries = self._where(entries, where, lambda entry: self._registry._info(entry, catalog))
+        return self._names(catalog, entries, order)
+
+    def list_pretrained_models(
+        self,
+        include_filter: Globs = "*",
+        *,
+        exclude: Globs = (),
+        task: str | None = None,
+        zoo: str | None = None,
+        network: str | None = None,
+        format: str | None = None,
+        where: Globs | None = None,
+        order: str = "name",
+    ) -> list[str]:
+        """The names of pretrained entries.
+
+        Args:
+            include_filter: a glob or several; any of them may match. Case does not matter.
+            exclude: globs of what to leave out.
+            task: only those for this task.
+            zoo: only those of this zoo.
+            network: only those of this architecture.
+            format: only those with a weight file in this format.
+            where: comparisons on metadata, all of which hold: ``"metrics.accuracy>0.75"``.
+            order: ``"name"`` or ``"registered"``.
+
+        Raises:
+            UnknownTaskError, UnknownZooError, UnknownModelError, UnknownFormatError: with the nearest ones.
+            FilterError: a `where` that cannot be understood.
+        """
+        if order not in ("name", "registered"):
+            raise ValueError(f"order is 'name' or 'registered', not {order!r}")
+        catalog = self._registry._look()
+        entries = self._filtered(catalog, catalog.weights, include_filter, exclude, task, zoo)
+        if network is not None:
+            found = self._find(network, catalog)
+            entries = [e for e in entries if e.architecture == (found.zoo, found.name)]
+        if format is not None:
+            from holotype.errors import UnknownFormatError
+            from holotype.records import FORMATS
+
+            if format not in FORMATS:
+                raise UnknownFormatError(
+                    f"no weight format {format!r}; there are {', '.join(FORMATS)}.",
+                    given=format,
+                    nearest=nearest(format, FORMATS),
+                )
+            entries = [e for e in entries if format in self._registry._pretrained(e, catalog).formats]
+        if where is not None:
+            entries = self._where(entries, where, lambda entry: self._registry._pretrained(entry, catalog))
+        return self._names(catalog, entries, order, weights=True)
+
+    def get_available_models(self) -> list[str]:
+        """The names of architectures in the order in which they were registered.
+
+        Of a zoo: its own, and what was registered through it. Of the default registry: those of the
+        protein zoo, then whatever the project and the session registered.
+        """
+        catalog = self._registry._look()
+        entries = catalog.models
+        if self._scope is not None:
+            entries = catalog.seen_through(self._scope, entries)
+        elif self._registry.discovers:
+            entries = [entry for entry in entries if entry.zoo not in FIRST_PARTY or entry.zoo == "proteins"]
+        return self._names(catalog, entries, "registered")
+
+    def get_model_info(self, name: str) -> ModelInfo:
+        """All that is known of an architecture, without importing it.
+
+        A model whose file is broken has its `problem` set; it does not raise.
+
+        Raises:
+            UnknownModelError, AmbiguousNameError: with the nearest names, or the qualified ones.
+        """
+        catalog = self._registry._look()
+        return self._registry._info(self._find(name, catalog, broken=True), catalog)
+
+    def get_model_infos(self, names: Iterable[str]) -> list[ModelInfo]:
+        """`get_model_info` of many names, in one look at the zoos."""
+        catalog = self._registry._look()
+        found = [self._find(name, catalog, broken=True) for name in names]
+        return [self._registry._info(entry, catalog) for entry in found]
+
+    def get_model_lines(self, names: Iterable[str]) -> list[tuple[str | None, str, str]]:
+        """(task, zoo, description) of many names: what a list shows, without reading signatures."""
+        catalog = self._registry._look()
+        found = [self._find(name, catalog, broken=True) for name in names]
+        return [(entry.task, entry.zoo, entry.detail.get("description", "")) for entry in found]
+
+    def get_pretrained_metadata(self, name: str) -> PretrainedMetadata:
+        """The record of a pretrained entry.
+
+        Raises:
+            UnknownPretrainedError, AmbiguousNameError: with the nearest names, or the qualified ones.
+        """
+        catalog = self._registry._look()
+        return self._registry._pretrained(self._find_weights(name, catalog), catalog)
+
+    def get_pretrained_metadatas(self, names: Iterable[str]) -> list[PretrainedMetadata]:
+        """`get_pretrained_metadata` of many names, in one look at the zoos."""
+        catalog = self._registry._look()
+        return [self._registry._pretrained(self._find_weights(name, catalog), catalog) for name in names]
+
+    def get_model_class(self, name: str) -> type:
+        """The class behind a name. Its module is imported; no other model's is.
+
+        Raises:
+            UnknownModelError, AmbiguousNameError: see `get_model_info`.
+            BrokenModelError: its file cannot be imported.
+            RegistryError: the name is a builder function's.
+        """
+        entry = self._find(name)
+        target = self._registry._load(entry)
+        if not isinstance(target, type):
+            raise RegistryError(
+                f"{entry.name!r} is built by the function {entry.detail.get('qualname')}, not by a class.",
+                given=name,
+                hint=f"Build it with create_model({name!r}).",
+            )
+        return target
+
+    def exists(self, name: str) -> bool:
+        """Can an architecture be looked up under this name (or alias)?"""
+        if not isinstance(name, str):
+            return False
+        zoo, short = split_qualified(name)
+        found = self._candidates(self._registry._known(), zoo, short)
+        if len(found) != 1 or not self._registry._is_fresh(found[0]):
+            found = self._candidates(self._registry._look(), zoo, short)
+        if len(found) == 1 and found[0].kind == "alias":
+            try:
+                self._find(name, warn=False)
+            except RegistryError:
+                return False
+        return len(found) == 1 and found[0].problem is None
+
+    def pretrained_exists(self, name: str) -> bool:
+        """Can a pretrained entry be looked up under this name?"""
+        try:
+            self._find_weights(name, self._registry._look())
+        except RegistryError:
+            return False
+        return True
+
+    def list_tasks(self) -> list[str]:
+        """Every task: the built-in ones, and those that zoos added."""
+        from holotype.tasks import Task
+
+        catalog = self._registry._look()
+        mine = [*catalog.models, *catalog.weights]
+        if self._scope is not None:
+            mine = catalog.seen_through(self._scope, mine)
+        builtin = [str(task) for task in Task]
+        if self._scope is not None:
+            builtin = [task for task in builtin if any(entry.task == task for entry in mine)]
+        added = {entry.task for entry in mine if entry.task} - set(builtin)
+        return builtin + sorted(added, key=natural_key)
+
+    def list_problems(self) -> list[Problem]:
+        """Everything that keeps a model from being used or a zoo from being found."""
+        problems = self._registry._look().problems
+        return [problem for problem in problems if self._scope in (None, problem.zoo)]
+
+    # -- build -----------------------------------------------------------------------------------
+
+    def create_model(self, name: str, /, **params: Any) -> nn.Module:
+        """Build a network.
+
+        Parameters are checked against the constructor's signature and type hints first; then the module
+        of this one model is imported.
+
+        Args:
+            name: an architecture, an alias or a registered config; may be qualified (``proteins/v1``).
+            **params: the constructor's parameters.
+
+        Raises:
+            ParameterError: it lists every parameter that is unknown, missing or of the wrong type.
+            UnknownModelError, AmbiguousNameError: see `get_model_info`.
+            BrokenModelError: its file cannot be imported.
+        """
+        entry = self._find(name)
+        full = {**entry.config(), **params}
+        parameters, is_open = entry.parameters()
+        if parameters is not None:
+            from holotype.catalog.parameters import check, problems_with
+
+            if problems_with(full, parameters, open_parameters=is_open):  # of an earlier state of the file?
+                entry = self._find(name, self._registry._look(), warn=False)
+                full = {**entry.config(), **params}
+                parameters, is_open = entry.parameters()
+            if parameters is not None:
+                check(full, parameters, of=name, open_parameters=is_open)
+        target = self._registry._load(entry)
+        if parameters is None:
+            from holotype.catalog.parameters import check, from_facts, to_facts
+
+            parameters, is_open = from_facts(to_facts(target))
+            if parameters is not None:
+                check(full, parameters, of=name, open_parameters=is_open)
+        from holotype.catalog.network_record import attach_record
+
+        network: nn.Module = target(**full)
+        attach_record(network, f"{entry.zoo}/{entry.name}", full, parameters, target)
+        return network
+
+    def create_from_config(self, config: Mapping[str, Any] | str | os.PathLike[str]) -> nn.Module:
+        """Build the network that a config picks: ``{"model": {"name": …, "params": {…}}}``.
+
+        Args:
+            config: a mapping, or the path of a YAML or JSON file.
+
+        Raises:
+            ConfigError: the file or mapping is no config; it lists every problem.
+            ParameterError: only the parameters do not fit; it lists every one that does not.
+            UnknownModelError, AmbiguousNameError, BrokenModelError: see `create_model`.
+        """
+        from holotype.catalog.config import read_model
+
+        name, params = read_model(self.get_model_info, config)
+        return self.create_model(name, **params)
+
+    def check_config(self, config: Mapping[str, Any] | str | os.PathLike[str]) -> list[str]:
+        """Every problem of a config, found without importing anything; an empty list if there is none."""
+        from holotype.catalog.config import problems_of
+
+        return problems_of(self.get_model_info, config)
+
+    def net_factory(
+        self,
+        name: str,
+        num_classes: int,
+        input_channels: int = 3,
+        *,
+        config: Mapping[str, Any] | None = None,
+        size: int | tuple[int, int] | None = None,
+    ) -> nn.Module:
+        """`create_model` in the words of vision.
+
+        Args:
+            name: an architecture.
+            num_classes: how many classes the head tells apart; 0 for none.
+            input_channels: passed on as `in_channels`, or as `input_channels` where that is its name.
+            config: further parameters.
+            size: the images' side, or (height, width), in pixels.
+
+        Raises:
+            ParameterError: the architecture has no such parameter. See `create_model` for the rest.
+        """
+        params: dict[str, Any] = {**(config or {}), "num_classes": num_classes}
+        parameters, is_open = self._find(name).parameters()
+        takes = {parameter.name for parameter in parameters or ()}
+        channels = "input_channels" if "input_channels" in takes else "in_channels"
+        if channels in takes or parameters is None or is_open or input_channels != 3:
+            params[channels] = input_channels
+        if size is not None:
+            params["size"] = size
+        return self.create_model(name, **params)
+
+    def count_parameters(self, name: str, /, **params: Any) -> int:
+        """The number of learnable parameters, counted on the meta device: no memory is used for them.
+
+        With default parameters the count is remembered, and `get_model_info` tells it from then on.
+        """
+        entry = self._find(name)
+        try:
+            import torch
+        except ModuleNotFoundError as error:
+            from holotype.extras import missing_extra
+
+            raise missing_extra(error, "counting parameters") or error from error
+
+        with torch.device("meta"):
+            network = self.create_model(f"{entry.zoo}/{entry.name}", **params)
+        count = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+        if not params:
+            self._registry._remember_count(entry, count)
+        return count
+
+    # -- shared ----------------------------------------------------------------------------------
+
+    def _filtered(
+        self,
+        catalog: Catalog,
+        entries: list[Entry],
+        include: Globs,
+        exclude: Globs,
+        task: str | None,
+        zoo: str | None,
+    ) -> list[Entry]:
+        if zoo is not None:
+            self._registry._check_zoo(zoo, catalog)
+            zoo = zoo.lower()
+            if self._scope not in (None, zoo):
+                return []
+        if zoo is not None:
+            entries = [entry for entry in entries if entry.zoo == zoo]
+        elif self._scope is not None:
+            entries = catalog.seen_through(self._scope, entries)
+        if task is not None:
+            wanted = str(task).lower()
+            if not any(entry.task == wanted for entry in entries):
+                self._check_task(task)
+            entries = [entry for entry in entries if entry.task == wanted]
+        globs = patterns(include, "filter")
+        if globs != ["*"]:
+            entries = [entry for entry, fits in zip(entries, _fitting(entries, globs), strict=True) if fits]
+        globs = patterns(exclude, "exclude")
+        if globs:
+            entries = [
+                entry for entry, fits in zip(entries, _fitting(entries, globs), strict=True) if not fits
+            ]
+        return entries
+
+    def _where(self, entries: list[Entry], where: Globs, record: Callable[[Entry], Any]) -> list[Entry]:
+        from holotype.catalog.where import keys, parse, predicate
+        from holotype.errors import FilterError
+
+        comparisons = parse(where)
+        fits = predicate(comparisons)
+        records = [(entry, record(entry)) for entry in entries]
+        if records:
+            known = {key for _, one in records for key in one}
+            for key in sorted(keys(comparisons) - known):
+                raise FilterError(
+                    f"no model here has the key {key!r}.", given=key, nearest=nearest(key, known)
+                )
+        return [entry for entry, one in records if fits(one)]
+
+    def _names(
+        self, catalog: Catalog, entries: list[Entry], order: str, *, weights: bool = False
+    ) -> list[str]:
+        if order == "registered" and self._scope is not None:
+            # What was registered through a zoo stands where the model does whose name it has.
+            every = catalog.weights if weights else catalog.models
+            own = {entry.name: entry for entry in every if entry.zoo == self._scope}
+            entries = sorted(
+                entries,
+                key=lambda e: catalog.registration_key(own[e.name] if e.name in own else e),  # noqa: SIM401
+            )
+        elif order == "registered":
+            entries = sorted(entries, key=catalog.registration_key)
+        else:
+            entries = sorted(entries, key=lambda entry: (entry.sort, entry.zoo))
+        twice = catalog.ambiguous(weights=weights) if self._scope is None else frozenset()
+        return [f"{entry.zoo}/{entry.name}" if entry.name in twice else entry.name for entry in entries]
+
+    def _check_task(self, task: str) -> None:
+        known = self._registry.list_tasks()
+        if str(task).lower() not in known:
+            raise UnknownTaskError(
+                f"no task named {str(task)!r}.",
+                given=task,
+                nearest=nearest(str(task), known),
+                hint="See them all: holotype tasks",
+            )
+
+    def _find(
+        self, name: str, catalog: Catalog | None = None, *, broken: bool = False, warn: bool = True
+    ) -> Entry:
+        """The architecture behind a name or an alias of it."""
+        if not isinstance(name, str):
+            raise UnknownModelError(f"the name of a model is text, not {name!r}.", given=name)
+        zoo, short = split_qualified(name)
+        may_be_stale = catalog is None
+        catalog = catalog or self._registry._known()
+        candidates = self._candidates(catalog, zoo, short)
+        if may_be_stale and not (len(candidates) == 1 and self._registry._is_fresh(candidates[0])):
+            catalog = self._registry._look()
+            candidates = self._candidates(catalog, zoo, short)
+        if not candidates and zoo is not None and self._scope not in (None, zoo):
+            raise UnknownModelError(
+                f"{name!r} is not in zoo {self._scope!r}.", given=name, hint=f"It may be in {zoo!r}."
+            )
+        zoo = zoo or self._scope
+        if len(candidates) > 1:
+            qualified = [f"{entry.zoo}/{entry.name}" for entry in candidates]
+            raise AmbiguousNameError(
+                f"{name!r} is in {len(candidates)} zoos.",
+                given=name,
+                nearest=qualified,
+                hint="Write one of these names in full.",
+            )
+        if candidates:
+            entry = candidates[0]
+            if entry.kind == "alias":
+                return self._registry._follow(entry, catalog, broken=broken, warn=warn)
+            if entry.problem is None or broken:
+                return entry
+            raise BrokenModelError(
+                f"{name!r} cannot be used: {entry.problem}", given=name, hint=f"See holotype info {name}"
+            )
+        raise self._unknown(name, zoo, catalog)
+
+    def _candidates(self, catalog: Catalog, zoo: str | None, short: str) -> list[Entry]:
+        return self._listed(catalog, zoo, short) or catalog.find_in_grammars(zoo or self._scope, short)
+
+    def _listed(self, catalog: Catalog, zoo: str | None, short: str) -> list[Entry]:
+        if self._scope is None:
+            return catalog.find(zoo, short)
+        if zoo is not None:
+            found = catalog.find(zoo, short)
+            return [entry for entry in found if self._scope in (entry.zoo, entry.via)]
+        return catalog.seen_through(self._scope, catalog.find(None, short))
+
+    def _unknown(self, name: str, zoo: str | None, catalog: Catalog) -> UnknownNameError:
+        if zoo is not None:
+            self._registry._check_zoo(zoo, catalog)
+        short = split_qualified(name)[1]
+        known = [entry.name for entry in catalog.models if zoo in (None, entry.zoo)]
+        if any(entry.name == short and zoo in (None, entry.zoo) for entry in catalog.weights):
+            return UnknownModelError(
+                f"{name!r} is a pretrained entry, not an architecture.",
+                given=name,
+                hint=f"Load it with load_pretrained_model({name!r}).",
+            )
+        where = f" in zoo {zoo!r}" if zoo else ""
+        option = f" --zoo {zoo}" if zoo else ""
+        why = catalog.explain(zoo, short)
+        return UnknownModelError(
+            f"no architecture named {name!r}{where}." + (f"\n  {why}" if why else ""),
+            given=name,
+            nearest=nearest(short, known),
+            hint=f"See all {len(known)}: holotype list{option}",
+        )
+
+    def _find_weights(self, name: str, catalog: Catalog) -> Entry:
+        if not isinstance(name, str):
+            raise UnknownPretrainedError(f"the name of an entry is text, not {name!r}.", given=name)
+        zoo, short = split_qualified(name)
+        found = [entry for entry in catalog.find_weights(short) if zoo in (None, entry.zoo)]
+        if self._scope is not None:
+            found = catalog.seen_through(self._scope, found)
+        zoo = zoo or self._scope
+        if len(found) == 1:
+            if found[0].problem is not None:
+                raise BrokenModelError(f"{name!r} cannot be used: {found[0].problem}", given=name)
+            return found[0]
+        if found:
+            raise AmbiguousNameError(
+                f"{name!r} is in {len(found)} zoos.",
+                given=name,
+                nearest=[f"{entry.zoo}/{entry.name}" for entry in found],
+                hint="Write one of these names in full.",
+            )
+        if zoo is not None:
+            self._registry._check_zoo(zoo, catalog)
+        known = [entry.name for entry in catalog.weights if zoo in (None, entry.zoo)]
+        close = nearest(short, known)
+        hint = f"See all {len(known)}: holotype list --pretrained"
+        architecture = catalog.known(zoo, short)
+        if architecture:
+            entries = [e.name for e in catalog.weights if e.architecture[1] == architecture[0].name]
+            close = entries[:5]
+            hint = f"{name!r} is an architecture" + (
+                "; these are its entries." if close else " without entries."
+            )
+        raise UnknownPretrainedError(
+            f"no pretrained entry named {name!r}.", given=name, nearest=close, hint=hint
+        )
+
+
+class Registry(Zoo):
+    """Names, and what is bound to them: the view of all zoos, and their state.
 
     The default registry (`holotype.registry`) finds zoos by itself. A registry of one's own starts empty,
     holds what is registered on it, and shares nothing with any other.
@@ -45,7 +797,7 @@ class Registry(Surface):
 
     Example:
         >>> mine = Registry()
-        >>> @mine.register_model("identity", description="Returns what it is given")
+        >>> @mine.register_model("identity", description="Returns its argument")
         ... def identity():
         ...     return lambda x: x
         >>> mine.list_models()
@@ -57,21 +809,22 @@ class Registry(Surface):
         self._scope = None
         self.discovers = discover
         self._lock = RLock()
-        self._live: dict[tuple[str, str, str], Entry] = {}
+        self._session = Session()
         self._overridden: set[tuple[str, str, tuple[Any, ...]]] = set()
-        self._version = 0
-        self._extra: tuple[ZooSpec, ...] = ()
-        self._index: Any = None
-        self._catalog: Catalog | None = None
-        self._catalog_of: tuple[Any, ...] = ()
-        self._of_files: dict[str, tuple[Any, Catalog]] = {}
+        self._index = Index(_probe)
+        self._added: tuple[ZooSpec, ...] = ()
         self._specs: list[ZooSpec] | None = None
+        self._scanned: dict[ZooSpec, ScannedZoo] = {}
+        self._installed: dict[str, InstalledProvider] = {}
+        self._provided: dict[Provider, tuple[object, list[Entry | Problem]]] = {}
+        self._catalog: Catalog | None = None
+        self._catalog_stamp: tuple[Any, ...] = ()
         for module in zoos:
             self.add_zoo(module)
 
     def __repr__(self) -> str:
         zoos = "discovering" if self.discovers else "own"
-        return f"<Registry: {zoos}, {len(self._live)} registered in this process>"
+        return f"<Registry: {zoos}, {len(self._session.entries())} registered in this process>"
 
     # -- zoos ------------------------------------------------------------------------------------
 
@@ -105,11 +858,11 @@ class Registry(Surface):
             UnknownZooError: there is no such module.
         """
         found = named_zoo(module, name, [".", *import_path()], "add_zoo", "code")
-        if isinstance(found, NotFound):
-            raise UnknownZooError(f"{found.where} {found.message}.", given=module)
+        if not isinstance(found, ZooSpec):
+            raise UnknownZooError(f"{found.file} {found.message}.", given=module)
         with self._lock:
-            if found not in self._extra:
-                self._extra = (*self._extra, found)
+            if found not in self._added:
+                self._added = (*self._added, found)
             self._specs = None
         return Zoo(self, found.name)
 
@@ -121,6 +874,7 @@ class Registry(Surface):
         names = [spec.name for spec in catalog.specs]
         names += sorted({e.zoo for e in [*catalog.models, *catalog.weights]} - set(names))
         by_name = {spec.name: spec for spec in catalog.specs}
+        provided = {entry.zoo for entry in [*catalog.models, *catalog.weights] if not entry.from_session}
         zoos = []
         for name in names:
             spec = by_name.get(name)
@@ -129,7 +883,7 @@ class Registry(Surface):
                     name=name,
                     module=spec.module if spec else None,
                     folder=(spec.path if spec.is_package else os.path.dirname(spec.path)) if spec else None,
-                    found_by=spec.found_by if spec else SESSION,
+                    found_by=spec.found_by if spec else "provider" if name in provided else SESSION,
                     models=sum(1 for entry in catalog.models if entry.zoo == name),
                     pretrained=sum(1 for entry in catalog.weights if entry.zoo == name),
                     problems=sum(1 for problem in catalog.problems if problem.zoo == name),
@@ -140,13 +894,12 @@ class Registry(Surface):
     @property
     def cache_problem(self) -> str | None:
         """Why the index cannot be kept between processes, or None."""
-        problem: str | None = self._index.cache_problem if self._index is not None else None
-        return problem
+        return self._index.cache_problem
 
     def _zoo_specs(self) -> list[ZooSpec]:
         with self._lock:
             if self._specs is None:
-                self._specs = find_zoos(self._extra)[0] if self.discovers else list(self._extra)
+                self._specs = find_zoos(self._added)[0] if self.discovers else list(self._added)
             return self._specs
 
     def _zoo_of(self, module: str, scope: str | None, *, defined: bool = False) -> str:
@@ -182,80 +935,85 @@ class Registry(Surface):
                 hint="See them all: holotype zoos",
             )
 
-    # -- looking ---------------------------------------------------------------------------------
+    # -- the catalog -----------------------------------------------------------------------------
 
     def _look(self) -> Catalog:
         """Everything as it is now."""
-        from holotype.catalog.zoo_files import environment
-
-        with self._lock, self._get_index() as index:
-            specs, lost = find_zoos(self._extra, index) if self.discovers else (list(self._extra), [])
-            self._specs = specs
-            snapshots = [] if is_probing() else [index.look(spec) for spec in specs]
-            of = (
-                self._version,
-                environment() if snapshots else "",
-                tuple(lost),
-                *((id(snapshot), snapshot.stamp) for snapshot in snapshots),
+        with self._lock:
+            specs, problems = (
+                find_zoos(self._added, self._index) if self.discovers else (list(self._added), [])
             )
-            if self._catalog is None or of != self._catalog_of:
-                self._catalog = Catalog(specs, snapshots, list(self._live.values()), lost)
-                self._catalog_of = of
+            self._specs = specs
+            providers = [] if is_probing() else self._providers(specs)
+            stamps = [provider.stamp() for provider in providers]
+            stamp = (self._session.version, problems, *zip(providers, stamps, strict=True))
+            if self._catalog is None or stamp != self._catalog_stamp:
+                provided = list(map(self._entries_of, providers, stamps))
+                self._provided = dict(zip(providers, zip(stamps, provided, strict=True), strict=True))
+                every = [*problems, *(entry for entries in provided for entry in entries)]
+                self._catalog = Catalog(specs, every, self._session.entries())
+                self._catalog_stamp = stamp
             return self._catalog
+
+    def _providers(self, specs: list[ZooSpec]) -> list[Provider]:
+        self._scanned = {spec: self._scanned.get(spec) or ScannedZoo(spec, self._index) for spec in specs}
+        providers: list[Provider] = list(self._scanned.values())
+        if self.discovers and not self._index.remembers_only:
+            found = {provider.value: provider for provider in installed_providers()}
+            self._installed = {value: self._installed.get(value) or new for value, new in found.items()}
+            providers += self._installed.values()
+        return providers
+
+    def _entries_of(self, provider: Provider, stamp: object) -> list[Entry | Problem]:
+        known = self._provided.get(provider)
+        return known[1] if known is not None and known[0] == stamp else list(provider.entries())
 
     def _known(self) -> Catalog:
         """Everything as it was at the last look, with what this process registered since."""
         with self._lock:
             if self._catalog is None:
                 return self._look()
-            if self._catalog_of[0] != self._version:
-                self._catalog = self._catalog.joined_with(list(self._live.values()))
-                self._catalog_of = (self._version, *self._catalog_of[1:])
+            if self._catalog_stamp[0] != self._session.version:
+                known = [entry for _, entries in self._provided.values() for entry in entries]
+                every = [*self._catalog_stamp[1], *known]
+                self._catalog = Catalog(self._catalog.specs, every, self._session.entries())
+                self._catalog_stamp = (self._session.version, *self._catalog_stamp[1:])
             return self._catalog
 
     def _is_fresh(self, entry: Entry) -> bool:
-        """Is what is known of an entry sure to be what its file says now? One look at one file."""
+        """Is what is known of an entry certainly what its file says now? Looks at that one file."""
         if entry.problem is not None:
             return False
-        with self._lock:  # the index may have to look, and its connection is for one thread at a time
-            spec = self._spec_of(entry)
-            return spec is None or bool(
-                self._get_index().known(spec).holds(entry.module, entry.detail.get("path"))
-            )
-
-    def look_no_further(self) -> None:
-        """From now on, tell of other people's zoos only what earlier looks saw: read and run no file."""
         with self._lock:
-            self._get_index().remembers_only = True
+            spec = self._spec_of(entry)
+            return spec is None or self._index.known(spec).holds(entry.module, entry.detail.get("path"))
+
+    def use_index_only(self) -> None:
+        """Read and run no file of a zoo that is not first-party; list what the index has of it."""
+        self._index.remembers_only = True
 
     def refresh(self) -> None:
-        """Forget what was read from files, and read them anew; also try failed imports again."""
+        """Forget what was read from files, and read them again; also try failed imports again."""
         with self._lock:
-            self._get_index().forget(self._zoo_specs())
+            self._index.forget(self._zoo_specs())
             self._catalog = None
+            self._provided = {}
             self._look()
 
-    def _get_index(self) -> Any:
-        if self._index is None:
-            from holotype.catalog.index import Index
-
-            self._index = Index(_probe)
-        return self._index
+    # -- registrations ---------------------------------------------------------------------------
 
     def _add(self, entry: Entry, *, replace: bool) -> None:
-        table = "weights" if entry.kind == "weights" else "model"
-        key = (entry.zoo, table, entry.name)
         identity = entry.identity()
         with self._lock:
             if (entry.zoo, entry.name, identity) in self._overridden and not replace:
                 return  # something took its place on purpose before its module was imported
-            other = self._live.get(key)
-            if other is not None and not other.imported() and self._of_a_file(other):
+            other = self._session.get(entry.key)
+            if other is not None and not other.is_imported() and self._is_of_a_file(other):
                 other = None  # left by an import that failed
             if not is_probing():
-                read, rivals = self._read_from_file(entry.zoo, table, entry.name, identity)
+                read, rivals = self._read_from_file(entry.key, identity)
                 if identity in rivals:
-                    return  # `list_problems` tells that two files claim this name; neither fails for it
+                    return  # `list_problems` reports that two files claim this name; neither fails for it
                 other = other or read
             if other is not None and other.identity() != identity:
                 if not replace:
@@ -263,45 +1021,38 @@ class Registry(Surface):
                         f"{entry.name!r} is taken in zoo {entry.zoo!r}:\n"
                         f"    first  {other.place()}\n    second {entry.place()}",
                         given=entry.name,
-                        hint="Choose another name, or say replace=True.",
+                        hint="Choose another name, or pass replace=True.",
                     )
                 self._overridden.add((entry.zoo, entry.name, other.identity()))
             self._overridden.discard((entry.zoo, entry.name, identity))
-            self._live[key] = entry
-            current = self._catalog.in_table(table, entry.zoo, entry.name) if self._catalog else None
+            self._session.add(entry)
+            current = self._catalog.get(entry.key) if self._catalog else None
             if current is None or current.from_session or current.identity() != identity:
-                self._version += 1  # an import that says what the index says changes nothing
+                self._session.version += 1  # an import that says what the index says changes nothing
 
-    def _of_a_file(self, entry: Entry) -> bool:
+    def _is_of_a_file(self, entry: Entry) -> bool:
         return any(spec.name == entry.zoo and spec.holds(entry.module) for spec in self._zoo_specs())
 
     def _read_from_file(
-        self, zoo: str, table: str, name: str, identity: tuple[Any, ...]
+        self, key: tuple[str, str, str], identity: tuple[Any, ...]
     ) -> tuple[Entry | None, list[tuple[Any, ...]]]:
         """What the files of a zoo have under a name, and all identities if several files have it."""
-        spec = next((spec for spec in self._zoo_specs() if spec.name == zoo), None)
+        spec = next((spec for spec in self._zoo_specs() if spec.name == key[0]), None)
         if spec is None:
             return None, []
-        catalog = self._catalog_of_files(spec, look=False)
-        found, rivals = catalog.in_table(table, zoo, name), catalog.rivals(table, zoo, name)
-        if identity not in rivals and found is not None and found.identity() != identity:
-            catalog = self._catalog_of_files(spec, look=True)  # the last look may have been before an edit
-            found, rivals = catalog.in_table(table, zoo, name), catalog.rivals(table, zoo, name)
-        if found is not None and found.detail.get("kind") == "broken":
-            found = None
-        return found, rivals
-
-    def _catalog_of_files(self, spec: ZooSpec, *, look: bool) -> Catalog:
-        index = self._get_index()
-        snapshot = index.look(spec) if look else index.known(spec)
-        catalog = self._of_files.get(spec.name)
-        if catalog is None or catalog[0] is not snapshot:
-            catalog = self._of_files[spec.name] = (snapshot, Catalog([spec], [snapshot], [], []))
-        return catalog[1]
+        zoo = self._scanned.setdefault(spec, ScannedZoo(spec, self._index))
+        found = zoo.known().get(key)
+        if found is not None and identity not in [found.identity(), *found.rivals]:
+            zoo.stamp()  # the last look may have been before an edit
+            found = zoo.known().get(key)
+        if found is None:
+            return None, []
+        return (None if found.kind == "broken" else found), found.rivals
 
     def registered_by(self, module: str) -> list[dict[str, Any]]:
         """What the import of one module registered, as the index keeps it (for `holotype.catalog.probe`)."""
-        return [entry.to_facts() for entry in self._live.values() if module in (entry.origin, entry.module)]
+        entries = self._session.entries()
+        return [entry.to_facts() for entry in entries if module in (entry.origin, entry.module)]
 
     # -- one entry -------------------------------------------------------------------------------
 
@@ -333,23 +1084,18 @@ class Registry(Surface):
         """The class or function of an entry; imports its module, and no other model's."""
         if entry.obj is not None:
             return entry.obj
+        if "build" in entry.detail:
+            return self._builder_of(entry)
         spec = next((spec for spec in self._zoo_specs() if spec.name == entry.zoo), None)
-        module = entry.import_module()
+        module = entry.module_to_import()
         if spec is not None and spec.found_by != "first-party" and spec.root not in sys.path:
             sys.path.insert(0, spec.root)
         import importlib
 
         try:
             loaded = importlib.import_module(module)
-        except ImportError as error:
-            from holotype.extras import missing_extra
-
-            missing = missing_extra(error, repr(entry.name))
-            if missing is not None:
-                raise missing from error
-            raise self._broken(entry, module, error) from error
         except (Exception, SystemExit) as error:
-            raise self._broken(entry, module, error) from error
+            raise _cannot_import(entry, module, error) from error
         expected = _file_of(module, spec) if spec is not None else None
         actual = getattr(loaded, "__file__", None)
         if expected and actual and os.path.realpath(expected) != os.path.realpath(actual):
@@ -359,12 +1105,14 @@ class Registry(Surface):
                 hint="Two packages share a name; rename one, or remove the other from sys.path.",
             )
         with self._lock:
-            live = self._live.get((entry.zoo, "model", entry.name))
-            if live is None and self is not default_registry:  # there its decorator puts it
-                known = default_registry._live.values()
-                live = next((e for e in known if (e.name, e.module) == (entry.name, entry.module)), None)
-        if live is not None and live.obj is not None:
-            return live.obj
+            registered = self._session.get((entry.zoo, "model", entry.name))
+            if registered is None and self is not default_registry:  # there its decorator puts it
+                known = default_registry._session.entries()
+                registered = next(
+                    (e for e in known if (e.name, e.module) == (entry.name, entry.module)), None
+                )
+        if registered is not None and registered.obj is not None:
+            return registered.obj
         target: Any = loaded
         for part in str(entry.detail.get("qualname") or "").split("."):
             target = getattr(target, part, None)
@@ -376,12 +1124,17 @@ class Registry(Surface):
             )
         return target
 
-    def _broken(self, entry: Entry, module: str, error: BaseException) -> BrokenModelError:
-        return BrokenModelError(
-            f"{entry.name!r} cannot be used: importing {module} failed: {type(error).__name__}: {error}",
-            given=entry.name,
-            hint=f"Its file: {entry.detail.get('path')}",
-        )
+    def _builder_of(self, entry: Entry) -> Any:
+        """The function that a provider names, with the entry's name filled in."""
+        from functools import partial
+
+        from holotype.catalog.providers import load
+
+        build = str(entry.detail["build"])
+        try:
+            return partial(load(build), entry.name)
+        except (Exception, SystemExit) as error:
+            raise _cannot_import(entry, build, error) from error
 
     def _info(self, entry: Entry, catalog: Catalog) -> ModelInfo:
         return entry.info(
@@ -391,13 +1144,13 @@ class Registry(Surface):
         )
 
     def _pretrained(self, entry: Entry, catalog: Catalog) -> PretrainedMetadata:
-        networks = catalog.known(entry.network_zoo, entry.network or "")
+        networks = catalog.known(*entry.architecture)
         return entry.pretrained(task=networks[0].task if networks else None)
 
     def _count_of(self, entry: Entry) -> int | None:
         with self._lock:
             spec = self._spec_of(entry)
-            return entry.counted if spec is None else self._get_index().counts(spec).get(entry.name)
+            return entry.counted if spec is None else self._index.counts(spec).get(entry.name)
 
     def _remember_count(self, entry: Entry, count: int) -> None:
         with self._lock:
@@ -405,7 +1158,7 @@ class Registry(Surface):
             if spec is None:
                 entry.counted = count
             else:
-                self._get_index().remember_count(spec, entry.name, count)
+                self._index.remember_count(spec, entry.name, count)
 
     def _spec_of(self, entry: Entry) -> ZooSpec | None:
         """The zoo whose files have an entry; None for what only this process knows."""
@@ -414,16 +1167,64 @@ class Registry(Surface):
         return next((spec for spec in self._zoo_specs() if spec.name == entry.zoo), None)
 
 
-class Zoo(Surface):
-    """One zoo of a registry: the same functions, and names need no zoo in front of them."""
+def _fitting(entries: list[Entry], globs: list[str]) -> list[bool]:
+    short = matcher([glob for glob in globs if "/" not in glob])
+    full = matcher([glob for glob in globs if "/" in glob])
+    qualified = any("/" in glob for glob in globs)
+    return [short(e.name) or (qualified and full(f"{e.zoo}/{e.name}")) for e in entries]
 
-    def __init__(self, registry: Registry, name: str) -> None:
-        self._registry = registry
-        self._scope = name
-        self.name = name
 
-    def __repr__(self) -> str:
-        return f"<Zoo {self.name!r}>"
+def _task_of(target: Any) -> str | None:
+    """The class attribute `task`. A method or property of that name is something else."""
+    task = getattr(target, "task", None) if isinstance(target, type) else None
+    return task if isinstance(task, str) else None
+
+
+def _caller(module: str | None = None) -> tuple[str, str, int]:
+    """Module, file and line of the code outside this file that called in.
+
+    Args:
+        module: look further, for code of this module, if there is any: a decorator may have been
+            wrapped by a function of another file.
+    """
+    frame: Any = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    if frame is None:
+        return "__main__", "<unknown>", 0
+    outer = frame
+    while outer is not None and outer.f_globals.get("__name__") != module:
+        outer = outer.f_back
+    frame = outer or frame
+    return (
+        str(frame.f_globals.get("__name__", "__main__")),
+        str(frame.f_code.co_filename),
+        int(frame.f_lineno),
+    )
+
+
+def _importing(module: str) -> str:
+    """The module whose import is under way, or `module`."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "<module>":
+            return str(frame.f_globals.get("__name__", module))
+        frame = frame.f_back
+    return module
+
+
+def _cannot_import(entry: Entry, module: str, error: BaseException) -> RegistryError | MissingExtraError:
+    from holotype.extras import missing_extra
+
+    missing = missing_extra(error, repr(entry.name)) if isinstance(error, ImportError) else None
+    if missing is not None:
+        return missing
+    path = entry.detail.get("path")
+    return BrokenModelError(
+        f"{entry.name!r} cannot be used: importing {module} failed: {type(error).__name__}: {error}",
+        given=entry.name,
+        hint=f"Its file: {path}" if path else None,
+    )
 
 
 def _file_of(module: str, spec: ZooSpec) -> str | None:

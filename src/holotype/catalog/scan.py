@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     Facts = dict[str, Any]
 
+ORDER = "MODEL_ORDER"
 _GUESS = re.compile(r"""register_model\(\s*(?:name\s*=\s*)?["']([^"'\n]+)["']""")
 
 
@@ -39,7 +40,7 @@ def scan(source: bytes) -> Facts:
 
         - ``error``: ``[line, message]`` if the file is not Python, and ``guess``: names it seems to register;
         - ``names``: what each module-level name is, as a symbol; ``stars``: star-imported modules;
-        - ``submodules``: relative imports in their order;
+        - ``first``: the names in ``MODEL_ORDER``, with which a zoo begins its registration order;
         - ``needs``: ``[symbol, line]`` of each import that must succeed for the file to work;
         - ``classes``: bases, line, docstring, constructor, task;
         - ``functions``: line, docstring, signature of decorated functions;
@@ -76,7 +77,7 @@ class _Scanner:
         self.names: dict[str, str | None] = {}
         self.forks: dict[str, list[str]] = {}
         self.stars: list[str] = []
-        self.submodules: list[str] = []
+        self.first: list[str] = []
         self.needs: list[list[Any]] = []
         self.classes: dict[str, Any] = {}
         self.functions: dict[str, Any] = {}
@@ -90,7 +91,7 @@ class _Scanner:
         facts = {
             "names": {name: symbol for name, symbol in self.names.items() if symbol},
             "stars": self.stars,
-            "submodules": list(dict.fromkeys(self.submodules)),
+            "first": self.first,
             "needs": self.needs,
             "classes": self.classes,
             "functions": self.functions,
@@ -132,6 +133,8 @@ class _Scanner:
                 self.look_inside(node.value)
                 for target in node.targets:
                     self.bind(target, node.value)
+                    if sure and _is_name(target, ORDER):
+                        self.first = _names_in(node.value)
             case ast.AnnAssign():
                 if node.value is not None:
                     self.look_inside(node.value)
@@ -172,8 +175,6 @@ class _Scanner:
                 self.stars.append(base)
             else:
                 self.names[alias.asname or alias.name] = symbol
-            if node.level == 1:
-                self.submodules.append(base if node.module else symbol)
         if needed:
             self.needs.append([base, node.lineno])
 
@@ -451,6 +452,12 @@ class _Scanner:
                 if symbol and not symbol.endswith("()"):
                     return {"$symbol": symbol}
         raise NotLiteral
+
+
+def _names_in(node: ast.expr) -> list[str]:
+    """The texts in a list or tuple."""
+    items = node.elts if isinstance(node, (ast.List, ast.Tuple)) else []
+    return [item.value for item in items if isinstance(item, ast.Constant) and isinstance(item.value, str)]
 
 
 def _is_name(node: ast.AST, name: str) -> bool:

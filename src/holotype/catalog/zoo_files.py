@@ -1,4 +1,9 @@
-"""The files of a zoo: which there are, whether one changed, and the facts of each."""
+"""The files of a zoo: which there are, whether one changed, and the facts of each.
+
+The wheel of a zoo may bring the facts of its files along, so that the first look at an installed zoo parses
+nothing: a build writes what `facts_of_folder` returns to `_facts.json` in the zoo's folder. They are found by
+the sha256 of a file's content; a file that has changed since is read.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +22,7 @@ if TYPE_CHECKING:
     from holotype.catalog.link import Source
 
 ENVIRONMENT = "*environment*"  # stands among a zoo's outside modules if a trial import failed
+PREBUILT = "_facts.json"
 TABLES = ("sizes.toml", "pretrained.toml", "grammar.toml", "counts.toml")
 
 
@@ -159,20 +165,10 @@ def environment() -> str:
     return f"{sys.version_info[:3]} {' '.join(times)}"
 
 
-def _sha256(content: bytes) -> Any:
-    # `hashlib` loads OpenSSL, for 7 ms; the standard library's own `random` goes the same way round it.
-    try:
-        from _sha2 import sha256  # type: ignore[import-not-found]  # Python 3.12 and later
-    except ImportError:
-        try:
-            from _sha256 import sha256  # type: ignore[import-not-found]  # Python 3.11
-        except ImportError:
-            from hashlib import sha256
-    return sha256(content)
-
-
 def read_source(module: str, file: File, prebuilt: dict[str, Any] | None = None) -> tuple[Source | None, str]:
     """The facts of a file and the digest of its content."""
+    from holotype.files import sha256_of_parts
+
     if not file.path:
         return None, ""
     try:
@@ -182,7 +178,7 @@ def read_source(module: str, file: File, prebuilt: dict[str, Any] | None = None)
         return as_source(
             module, file, {"error": [None, f"cannot be read: {error.strerror or error}"]}
         ), "unreadable"
-    digest = _sha256(content).hexdigest()
+    digest = sha256_of_parts(content)
     if file.path.endswith(".toml"):
         return as_source(module, file, _scan_table(content)), digest
     facts = (prebuilt or {}).get(digest)
@@ -194,12 +190,44 @@ def read_source(module: str, file: File, prebuilt: dict[str, Any] | None = None)
 
 
 def prebuilt_facts(spec: ZooSpec) -> dict[str, Any]:
-    """The facts that the zoo's wheel brought along."""
-    if not spec.is_package or not os.path.isfile(os.path.join(spec.path, "_facts.json")):
+    """The facts that the zoo's wheel brought along, by digest; empty if there are none that can be used."""
+    path = os.path.join(spec.path, PREBUILT)
+    if not spec.is_package or not os.path.isfile(path):
         return {}
-    from holotype.catalog.prebuilt import read
+    import json
 
-    return read(spec.path)
+    try:
+        with open(path, "rb") as file:
+            content = json.load(file)
+        facts = content["facts"] if content["scanner"] == _scanner() else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def facts_of_folder(folder: str | os.PathLike[str]) -> str:
+    """The content of `_facts.json` for a zoo's folder."""
+    import json
+
+    from holotype.catalog.scan import scan
+    from holotype.files import sha256_of_parts
+
+    facts = {}
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if name.endswith(".py"):
+                with open(os.path.join(parent, name), "rb") as file:
+                    content = file.read()
+                facts[sha256_of_parts(content)] = scan(content)
+    return json.dumps({"scanner": _scanner(), "facts": facts}, separators=(",", ":"), sort_keys=True)
+
+
+def _scanner() -> str:
+    """The digest of the scanner's source: facts from another scanner are not used."""
+    from holotype.catalog import scan
+    from holotype.files import sha256_of
+
+    return sha256_of(scan.__file__)
 
 
 def as_source(module: str, file: File, facts: dict[str, Any]) -> Source:

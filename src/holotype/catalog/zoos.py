@@ -14,20 +14,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, Protocol
 
+    from holotype.records import Problem
+
     class Memo(Protocol):
         """Remembers what a file says, by its content, so that it need not be parsed again."""
 
-        def recall(self, path: str, content: bytes) -> str | None:
-            """What was remembered for this very content."""
+        def recall(self, path: str, content: bytes) -> Any:
+            """What was remembered for this very content, or None."""
 
-        def remember(self, path: str, content: bytes, zoos: str) -> None:
-            """Remember it."""
+        def remember(self, path: str, content: bytes, zoos: Any) -> None:
+            """Remember it; `zoos` is a JSON value."""
 
 
 FIRST_PARTY = ("proteins", "vision")
 SESSION = "session"  # the zoo of what is typed in
 PROBING = "HOLOTYPE_PROBING"  # set in the child process of `holotype.catalog.probe`
-ENTRY_POINT_GROUP = "holotype.zoos"
+ZOOS_GROUP = "holotype.zoos"
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -69,28 +71,26 @@ class ZooSpec:
         return module == self.module or module.startswith(f"{self.module}.")
 
 
-class NotFound:
-    """A zoo that was named and cannot be found, or a file that names zoos and cannot be read."""
+def _problem(where: str, message: str) -> Problem:
+    """A zoo that was named and is not found, or a file that names zoos and cannot be read."""
+    from holotype.records import Problem
 
-    __slots__ = ("message", "where")
-
-    def __init__(self, where: str, message: str) -> None:
-        self.where, self.message = where, message
+    return Problem("-", message, where)
 
 
 def import_path() -> list[str]:
-    """`sys.path`, as far as Python itself heeds it."""
+    """The folders in `sys.path`."""
     return [folder for folder in sys.path if isinstance(folder, str)]
 
 
 def is_probing() -> bool:
-    """Is this the child process that imports one module to see what it registers?"""
+    """Is this the child process of a trial import?"""
     return PROBING in os.environ
 
 
 def find_zoos(
     extra: tuple[ZooSpec, ...] = (), memo: Memo | None = None
-) -> tuple[list[ZooSpec], list[NotFound]]:
+) -> tuple[list[ZooSpec], list[Problem]]:
     """Every zoo, and what went wrong on the way.
 
     Args:
@@ -98,18 +98,18 @@ def find_zoos(
         memo: what was read from `pyproject.toml` before.
     """
     specs: list[ZooSpec] = []
-    problems: list[NotFound] = []
+    problems: list[Problem] = []
     for name in FIRST_PARTY:
         folder = os.path.join(_HERE, name, "models")
         specs.append(ZooSpec(name, f"holotype.{name}.models", os.path.dirname(_HERE), folder, "first-party"))
-    candidates: list[ZooSpec | NotFound] = [
+    candidates: list[ZooSpec | Problem] = [
         *_from_pyproject(memo),
         *_from_environment(),
         *extra,
         *_from_entry_points(),
     ]
     for found in candidates:
-        if isinstance(found, NotFound):
+        if not isinstance(found, ZooSpec):
             problems.append(found)
             continue
         if any(os.path.realpath(spec.path) == os.path.realpath(found.path) for spec in specs):
@@ -117,7 +117,7 @@ def find_zoos(
         same_name = next((spec for spec in specs if spec.name == found.name), None)
         if same_name is not None:
             problems.append(
-                NotFound(
+                _problem(
                     found.path,
                     f"a second zoo named {found.name!r} ({found.found_by}); the first is {same_name.path}",
                 )
@@ -166,20 +166,20 @@ def is_other_module(path: str, symbol: str) -> bool:
 
 def named_zoo(
     module: str, name: str | None, roots: list[str], where: str, found_by: str
-) -> ZooSpec | NotFound:
-    """The zoo that somebody named, or why there is none."""
+) -> ZooSpec | Problem:
+    """The zoo of a name that a project, a variable or a package gives, or why it is not found."""
     from holotype.errors import InvalidNameError
     from holotype.names import check_name
 
     if not all(part.isidentifier() for part in module.split(".")):
-        return NotFound(where, f"{module!r} is not the dotted name of a module")
+        return _problem(where, f"{module!r} is not the dotted name of a module")
     try:
         name = check_name(module.lower() if name is None else name, "zoo name")
     except InvalidNameError as error:
-        return NotFound(where, str(error))
+        return _problem(where, str(error))
     found = locate(module, roots) or _ask_finders(module)
     if found is None:
-        return NotFound(where, f"names the zoo {module!r}, and no such module is found there or on sys.path")
+        return _problem(where, f"names the zoo {module!r}, and no such module is found there or on sys.path")
     root, path = found
     return ZooSpec(name, module, os.path.abspath(root), os.path.abspath(path), found_by)
 
@@ -225,7 +225,7 @@ def nearest_pyproject() -> str | None:
         folder = parent
 
 
-def _from_pyproject(memo: Memo | None) -> Iterator[ZooSpec | NotFound]:
+def _from_pyproject(memo: Memo | None) -> Iterator[ZooSpec | Problem]:
     path = nearest_pyproject()
     if path is None:
         return
@@ -233,23 +233,18 @@ def _from_pyproject(memo: Memo | None) -> Iterator[ZooSpec | NotFound]:
         with open(path, "rb") as file:
             content = file.read()
     except OSError as error:
-        yield NotFound(path, f"cannot be read: {error.strerror or error}")
+        yield _problem(path, f"cannot be read: {error.strerror or error}")
         return
     if b"holotype" not in content:
         return
-    known = memo.recall(path, content) if memo is not None else None
-    if known is None:
+    zoos = memo.recall(path, content) if memo is not None else None
+    if zoos is None:
         zoos = _zoos_named_in(content)
         if isinstance(zoos, str):
-            yield NotFound(path, zoos)
+            yield _problem(path, zoos)
             return
-        if memo is not None and all(
-            module.isprintable() and "=" not in (name or "") for name, module in zoos
-        ):
-            memo.remember(path, content, "\n".join(f"{name or ''}={module}" for name, module in zoos))
-    else:
-        parts = [line.partition("=") for line in known.splitlines()]
-        zoos = [(name or None, module) for name, _, module in parts]
+        if memo is not None:
+            memo.remember(path, content, zoos)
     folder = os.path.dirname(path)
     roots = [folder, os.path.join(folder, "src"), *import_path()]
     for name, module in zoos:
@@ -281,7 +276,7 @@ def _zoos_named_in(content: bytes) -> list[tuple[str | None, str]] | str:
     return zoos
 
 
-def _from_environment() -> Iterator[ZooSpec | NotFound]:
+def _from_environment() -> Iterator[ZooSpec | Problem]:
     for item in os.environ.get("HOLOTYPE_ZOOS", "").replace(os.pathsep, ",").split(","):
         if item := item.strip():
             name, equals, module = item.rpartition("=")
@@ -294,13 +289,14 @@ def _from_environment() -> Iterator[ZooSpec | NotFound]:
             )
 
 
-_entry_points: dict[str, tuple[int, list[tuple[str, str]]]] = {}
+_entry_points: dict[str, tuple[int, list[tuple[str, str, str]]]] = {}
 
 
-def _from_entry_points() -> Iterator[ZooSpec | NotFound]:
+def entry_points(wanted: str) -> Iterator[tuple[str, str, str]]:
+    """The entry points of one group in all installed packages: folder, name, value."""
     # `importlib.metadata` does the same in 50 ms; this reads the few files that matter in under 2.
     for folder in import_path():
-        if not folder.endswith("-packages") and not _may_hold_packages(folder):
+        if not folder or folder.endswith(".zip") or os.path.basename(folder) == "lib-dynload":
             continue
         try:
             changed = os.stat(folder).st_mtime_ns
@@ -309,16 +305,17 @@ def _from_entry_points() -> Iterator[ZooSpec | NotFound]:
         known = _entry_points.get(folder)
         if known is None or known[0] != changed:
             known = _entry_points[folder] = (changed, list(_entry_points_in(folder)))
-        for name, value in known[1]:
-            module = value.partition(":")[0].partition("[")[0].strip()
-            yield named_zoo(module, name, [*import_path()], folder, "entry point")
+        yield from ((folder, name, value) for group, name, value in known[1] if group == wanted)
 
 
-def _may_hold_packages(folder: str) -> bool:
-    return bool(folder) and not folder.endswith(".zip") and os.path.basename(folder) != "lib-dynload"
+def _from_entry_points() -> Iterator[ZooSpec | Problem]:
+    for folder, name, value in entry_points(ZOOS_GROUP):
+        module = value.partition(":")[0].partition("[")[0].strip()
+        yield named_zoo(module, name, import_path(), folder, "entry point")
 
 
-def _entry_points_in(folder: str) -> Iterator[tuple[str, str]]:
+def _entry_points_in(folder: str) -> Iterator[tuple[str, str, str]]:
+    """Group, name and value of Holotype's entry points."""
     try:
         with os.scandir(folder) as items:
             infos = [item.path for item in items if item.name.endswith((".dist-info", ".egg-info"))]
@@ -330,13 +327,13 @@ def _entry_points_in(folder: str) -> Iterator[tuple[str, str]]:
                 content = file.read()
         except OSError:
             continue
-        if ENTRY_POINT_GROUP.encode() not in content:
+        if b"holotype." not in content:
             continue
-        group = None
+        group = ""
         for line in content.decode("utf-8", errors="replace").splitlines():
             line = line.strip()
             if line.startswith("[") and line.endswith("]"):
                 group = line[1:-1].strip()
-            elif group == ENTRY_POINT_GROUP and "=" in line and not line.startswith(("#", ";")):
+            elif group.startswith("holotype.") and "=" in line and not line.startswith(("#", ";")):
                 name, _, value = line.partition("=")
-                yield name.strip().lower(), value.strip()
+                yield group, name.strip().lower(), value.strip()

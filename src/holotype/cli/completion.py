@@ -67,7 +67,7 @@ def complete(words: list[str]) -> int:
 def _options(verb: str, previous: str) -> list[str]:
     from holotype.catalog.registry import default_registry as registry
 
-    registry.look_no_further()  # pressing a key must not run what lies in this folder
+    registry.use_index_only()  # pressing a key must not run what lies in this folder
     if previous in ("-t", "--task"):
         return registry.list_tasks()
     if previous in ("-z", "--zoo"):
