@@ -148,8 +148,8 @@ BAD_FILES = {
     "not YAML": ("model: [", "is not YAML"),
     "a tab": ("model:\n\tname: net", "is not YAML"),
     "empty": ("", "holds None"),
-    "a list": ("[1, 2]", "holds [1, 2]"),
-    "text": ("net", "holds 'net'"),
+    "a list": ("[1, 2]", "holds list"),
+    "text": ("net", "holds str"),
     "a key twice": ("model: {name: net}\nmodel: {name: open}\n", "'model' is given twice"),
     "an inner key twice": (
         "model: {name: net, params: {hidden_dim: 1, hidden_dim: 2}}",
@@ -316,7 +316,7 @@ def test_checking_a_config_imports_nothing(project):
             "v2.yaml": "model: {name: v2, params: {num_heads: eight, nheads: 3}}\n",
         }
     )
-    for config, count in (("good.yaml", 0), ("bad.yaml", 3), ("v2.yaml", 2)):
+    for config, count in (("good.yaml", 0), ("bad.yaml", 2), ("v2.yaml", 2)):
         assert project.run(CHECK.replace("CONFIG", repr(config))) == [count, False, False]
 
 

@@ -12,29 +12,42 @@ is a new model; nothing has to be added here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from holotype.catalog.registry import default_registry
-from holotype.tasks import Task
+from holotype.catalog.zoo_module import class_getter, public_names
+from holotype.tasks import Task as Task
 
 if TYPE_CHECKING:
+    from holotype.proteins.models.attention import AttentionProteinClassifier as AttentionProteinClassifier
     from holotype.proteins.models.attention import (
-        AttentionProteinClassifier,
-        MultiHeadAttentionProteinClassifier,
+        MultiHeadAttentionProteinClassifier as MultiHeadAttentionProteinClassifier,
     )
-    from holotype.proteins.models.bilinear import SymmetricBilinearProteinClassifier
-    from holotype.proteins.models.contact_map import ContactMapProteinClassifier
-    from holotype.proteins.models.cross_attention import CrossAttentionProteinClassifier
-    from holotype.proteins.models.encoders.composition import Composition, ConjointTriad
-    from holotype.proteins.models.encoders.esm import Esm2, EsmC
-    from holotype.proteins.models.encoders.interface import ProteinEncoder
-    from holotype.proteins.models.encoders.near import Near
-    from holotype.proteins.models.encoders.sequence_statistics import SequenceStatistics
-    from holotype.proteins.models.encoders.unirep import UniRep
-    from holotype.proteins.models.interface import BaseProteinModel
-    from holotype.proteins.models.intra_inter import IntraInterAttentionProteinClassifier
-    from holotype.proteins.models.mean_pool import SimplifiedProteinClassifier
-    from holotype.proteins.models.symmetric_mlp import SymmetricMLPProteinClassifier
+    from holotype.proteins.models.bilinear import (
+        SymmetricBilinearProteinClassifier as SymmetricBilinearProteinClassifier,
+    )
+    from holotype.proteins.models.contact_map import (
+        ContactMapProteinClassifier as ContactMapProteinClassifier,
+    )
+    from holotype.proteins.models.cross_attention import (
+        CrossAttentionProteinClassifier as CrossAttentionProteinClassifier,
+    )
+    from holotype.proteins.models.encoders.composition import Composition as Composition
+    from holotype.proteins.models.encoders.composition import ConjointTriad as ConjointTriad
+    from holotype.proteins.models.encoders.esm import Esm2 as Esm2
+    from holotype.proteins.models.encoders.esm import EsmC as EsmC
+    from holotype.proteins.models.encoders.interface import ProteinEncoder as ProteinEncoder
+    from holotype.proteins.models.encoders.near import Near as Near
+    from holotype.proteins.models.encoders.sequence_statistics import SequenceStatistics as SequenceStatistics
+    from holotype.proteins.models.encoders.unirep import UniRep as UniRep
+    from holotype.proteins.models.interface import BaseProteinModel as BaseProteinModel
+    from holotype.proteins.models.intra_inter import (
+        IntraInterAttentionProteinClassifier as IntraInterAttentionProteinClassifier,
+    )
+    from holotype.proteins.models.mean_pool import SimplifiedProteinClassifier as SimplifiedProteinClassifier
+    from holotype.proteins.models.symmetric_mlp import (
+        SymmetricMLPProteinClassifier as SymmetricMLPProteinClassifier,
+    )
 
 registry = model_registry = default_registry.zoo("proteins")
 
@@ -55,67 +68,24 @@ register_model_config = registry.register_model_config
 register_weights = registry.register_weights
 
 _CLASSES = {
-    "BaseProteinModel": "interface",
-    "SimplifiedProteinClassifier": "mean_pool",
-    "AttentionProteinClassifier": "attention",
-    "MultiHeadAttentionProteinClassifier": "attention",
-    "CrossAttentionProteinClassifier": "cross_attention",
-    "SymmetricBilinearProteinClassifier": "bilinear",
-    "SymmetricMLPProteinClassifier": "symmetric_mlp",
-    "IntraInterAttentionProteinClassifier": "intra_inter",
-    "ContactMapProteinClassifier": "contact_map",
-    "ProteinEncoder": "encoders.interface",
-    "UniRep": "encoders.unirep",
-    "Near": "encoders.near",
-    "Esm2": "encoders.esm",
-    "EsmC": "encoders.esm",
-    "Composition": "encoders.composition",
-    "ConjointTriad": "encoders.composition",
-    "SequenceStatistics": "encoders.sequence_statistics",
+    "BaseProteinModel": "models.interface",
+    "SimplifiedProteinClassifier": "models.mean_pool",
+    "AttentionProteinClassifier": "models.attention",
+    "MultiHeadAttentionProteinClassifier": "models.attention",
+    "CrossAttentionProteinClassifier": "models.cross_attention",
+    "SymmetricBilinearProteinClassifier": "models.bilinear",
+    "SymmetricMLPProteinClassifier": "models.symmetric_mlp",
+    "IntraInterAttentionProteinClassifier": "models.intra_inter",
+    "ContactMapProteinClassifier": "models.contact_map",
+    "ProteinEncoder": "models.encoders.interface",
+    "UniRep": "models.encoders.unirep",
+    "Near": "models.encoders.near",
+    "Esm2": "models.encoders.esm",
+    "EsmC": "models.encoders.esm",
+    "Composition": "models.encoders.composition",
+    "ConjointTriad": "models.encoders.composition",
+    "SequenceStatistics": "models.encoders.sequence_statistics",
 }
 
-__all__ = [
-    "AttentionProteinClassifier",
-    "BaseProteinModel",
-    "Composition",
-    "ConjointTriad",
-    "ContactMapProteinClassifier",
-    "CrossAttentionProteinClassifier",
-    "Esm2",
-    "EsmC",
-    "IntraInterAttentionProteinClassifier",
-    "MultiHeadAttentionProteinClassifier",
-    "Near",
-    "ProteinEncoder",
-    "SequenceStatistics",
-    "SimplifiedProteinClassifier",
-    "SymmetricBilinearProteinClassifier",
-    "SymmetricMLPProteinClassifier",
-    "Task",
-    "UniRep",
-    "check_config",
-    "count_parameters",
-    "create_from_config",
-    "create_model",
-    "exists",
-    "get_available_models",
-    "get_model_class",
-    "get_model_info",
-    "get_pretrained_metadata",
-    "list_models",
-    "list_pretrained_models",
-    "model_registry",
-    "register_alias",
-    "register_model",
-    "register_model_config",
-    "register_weights",
-    "registry",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _CLASSES:
-        from importlib import import_module
-
-        return getattr(import_module(f"{__name__}.models.{_CLASSES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ = public_names(globals(), registry, _CLASSES)
+__getattr__ = class_getter(__name__, _CLASSES)
