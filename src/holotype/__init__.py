@@ -134,13 +134,11 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     if name in _OF_REGISTRY:
-        from holotype.catalog.registry import default_registry
-
-        value = getattr(default_registry, name)
+        value = getattr(import_module("holotype.catalog.registry").default_registry, name)
     elif name in _ELSEWHERE:
-        from importlib import import_module
-
         module, attribute = _ELSEWHERE[name]
         value = getattr(import_module(module), attribute)
     else:
