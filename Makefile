@@ -19,8 +19,8 @@ export HOLOTYPE_MIRRORS := $(CURDIR)/../shared/mirror
 endif
 endif
 
-# Another environment's modules have no business in these.
-unexport PYTHONPATH PYTHONHOME
+# Another environment's modules have no business in these; and what is compiled once need not be again.
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

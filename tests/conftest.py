@@ -8,14 +8,6 @@ import textwrap
 
 import pytest
 
-try:
-    from hypothesis import settings
-except ImportError:  # where only parity tests run
-    pass
-else:
-    settings.register_profile("tests", deadline=None)  # a busy machine is no failure
-    settings.load_profile("tests")
-
 PYPROJECT = '[tool.holotype]\nzoos = ["src.model"]\n'
 # The child runs the code, then prints the value of `result` as its last line.
 CHILD = """

@@ -303,7 +303,8 @@ def objects(path, marker):
 
 def header(name, text, body=b"", length=None):
     def build(path, marker):
-        data = text if isinstance(text, bytes) else json.dumps(text).encode()
+        content = text() if callable(text) else text
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
         path.write_bytes(struct.pack("<Q", len(data) if length is None else length) + data + body)
 
     malicious(name)(build)
@@ -314,7 +315,7 @@ def entry(dtype="F32", shape=(2,), offsets=(0, 8)):
 
 
 header("length.safetensors", b"{}      ", length=2**39)
-header("long-header.safetensors", b"{" + b" " * 2**24 + b"}")
+header("long-header.safetensors", lambda: b"{" + b" " * 2**24 + b"}")
 header("deep.safetensors", b'{"a":' * 50_000)
 header(
     "twice.safetensors",
@@ -338,7 +339,7 @@ header(
     "infinite.safetensors", b'{"a": {"dtype": "F32", "shape": [Infinity], "data_offsets": [0, 8]}}', bytes(8)
 )
 header("polyglot.safetensors", {"a": entry()}, bytes(8) + b"PK\5\6" + bytes(18))
-header("many.safetensors", {f"a{n}": entry(shape=(0,), offsets=(0, 0)) for n in range(100_001)})
+header("many.safetensors", lambda: {f"a{n}": entry(shape=(0,), offsets=(0, 0)) for n in range(100_001)})
 header("metadata.safetensors", {"__metadata__": {"a": {"b": 1}}, "a": entry()}, bytes(8))
 
 

@@ -4,7 +4,6 @@ import os
 
 import numpy as np
 import pytest
-import ray
 import torch
 
 from holotype.errors import DataError, HolotypeError, ParameterError
@@ -18,12 +17,14 @@ PROTEINS = sequences(12, longest=30)
 
 @pytest.fixture(scope="module")
 def cluster():
+    import ray
+
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        yield
+        yield ray
         ray.shutdown()
 
 
@@ -104,7 +105,7 @@ def test_the_work_is_done_by_two_other_processes(cluster, folder):
         seen = set(engine.answers(Where(), 0))
     assert len(seen) == 2
     assert os.getpid() not in seen
-    assert ray.is_initialized()  # the cluster was not ours to end
+    assert cluster.is_initialized()  # the cluster was not ours to end
 
 
 def test_an_error_in_a_worker_is_told_as_here(cluster, folder):

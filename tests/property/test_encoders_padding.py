@@ -1,7 +1,5 @@
 """What must hold of every protein encoder: company, order, and what stands at padding do not matter."""
 
-from contextlib import suppress
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,29 +12,30 @@ from holotype.proteins.models.encoders.near import Near  # noqa: E402
 from holotype.proteins.models.encoders.sequence_statistics import SequenceStatistics  # noqa: E402
 from holotype.proteins.models.encoders.unirep import UniRep  # noqa: E402
 
+ENCODERS = [
+    (UniRep, {"depth": 2, "layers": "all"}),
+    (UniRep, {"depth": 1}),
+    (Near, {}),
+    (Composition, {}),
+    (ConjointTriad, {}),
+    (SequenceStatistics, {}),
+    (Esm2, {}),
+]
 
-def _build(cls, **params):
+
+@pytest.fixture(scope="module", params=ENCODERS, ids=lambda encoder: encoder[0].__name__)
+def net(request):
+    cls, params = request.param
+    if cls is Esm2:
+        pytest.importorskip("transformers")
     torch.manual_seed(3)
     return cls(**{**getattr(cls, "small_parameters", {}), **params}).double().eval().requires_grad_(False)
 
 
-ENCODERS = [
-    _build(UniRep, depth=2, layers="all"),
-    _build(UniRep, depth=1),
-    _build(Near),
-    _build(Composition),
-    _build(ConjointTriad),
-    _build(SequenceStatistics),
-]
-with suppress(ImportError):  # transformers is an extra
-    ENCODERS.append(_build(Esm2))
-
-every = pytest.mark.parametrize("net", ENCODERS, ids=lambda net: type(net).__name__)
 proteins = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=1, max_size=12)
 batches = st.lists(proteins, min_size=1, max_size=5)
 
 
-@every
 @settings(max_examples=25, deadline=None)
 @given(batch=batches, extra=st.integers(0, 4), seed=st.integers(0, 2**16))
 def test_a_protein_has_one_embedding(net, batch, extra, seed):
@@ -55,7 +54,6 @@ def test_a_protein_has_one_embedding(net, batch, extra, seed):
         assert not row[rows:].any()
 
 
-@every
 @settings(max_examples=25, deadline=None)
 @given(protein=proteins)
 def test_every_letter_has_its_own_token_wherever_it_stands(net, protein):

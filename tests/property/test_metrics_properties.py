@@ -9,7 +9,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from sklearn import metrics as reference
 
 from holotype.proteins.evaluation.calibration import apply_temperature, fit_temperature, reliability
 from holotype.proteins.evaluation.metrics import METRICS, Scored, binary_metrics, resample, why_undefined
@@ -46,6 +45,8 @@ def test_every_metric_is_in_its_range_or_has_a_reason(given_pairs):
 
 @given(predictions())
 def test_ranks_equal_scikit_learn(given_pairs):
+    from sklearn import metrics as reference  # takes a second: not while tests are collected
+
     labels, scores = given_pairs
     assume(0 < labels.sum() < len(labels))
     found = binary_metrics(labels, scores)

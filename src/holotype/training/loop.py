@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,10 +36,8 @@ from holotype.training.objective import Objective, Outcome
 from holotype.training.recipe_parts import OptimizerPart, SchedulerPart, TrainerPart
 from holotype.training.steps import TrainingBatches, read_ahead
 
-try:
+if TYPE_CHECKING:
     from lightning.fabric import Fabric
-except ModuleNotFoundError as _error:
-    raise missing_extra(_error, "training") or _error from _error
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 _LAYOUT = 1  # of a checkpoint
@@ -108,8 +106,13 @@ def make_fabric(trainer: TrainerPart) -> Fabric:
     """Lightning's view of this machine, and of the processes that torchrun or Slurm have started; launched.
 
     Raises:
-        TrainingError: there is no such accelerator, or not as many devices.
+        TrainingError: the accelerator does not exist, or has fewer devices.
+        MissingExtraError: Lightning is not installed.
     """
+    try:
+        from lightning.fabric import Fabric  # seconds of CPU, so only for a training that begins
+    except ModuleNotFoundError as error:
+        raise missing_extra(error, "training") or error from error
     devices, num_nodes, strategy = _world(trainer, os.environ)
     with quiet():
         try:

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize_scalar
 
 from holotype.errors import DataError
 from holotype.proteins.evaluation.calibration import (
@@ -28,6 +27,8 @@ def sample(temperature, *, pairs=4000, seed=0):
 @pytest.mark.parametrize("true", [0.3, 1.0, 2.5, 20.0])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_it_is_the_minimum_of_the_log_loss(true, seed):
+    from scipy.optimize import minimize_scalar
+
     logits, labels = sample(true, seed=seed)
 
     def loss(log_t):

@@ -8,7 +8,6 @@ import warnings
 
 import numpy as np
 import pytest
-from sklearn import metrics as reference
 
 from holotype.errors import DataError
 from holotype.proteins.evaluation import metrics
@@ -34,39 +33,47 @@ def ece_by_hand(labels, scores, bins=15):
     return total / len(labels)
 
 
+@pytest.fixture(scope="module")
+def reference():
+    """scikit-learn's metrics; importing them takes a second, so only when a test begins."""
+    from sklearn import metrics
+
+    return metrics
+
+
 REFERENCE = {
-    "auroc": lambda y, p, c: reference.roc_auc_score(y, p),
-    "average_precision": lambda y, p, c: reference.average_precision_score(y, p),
-    "accuracy": lambda y, p, c: reference.accuracy_score(y, c),
-    "precision": lambda y, p, c: reference.precision_score(y, c, zero_division=np.nan),
-    "recall": lambda y, p, c: reference.recall_score(y, c, zero_division=np.nan),
-    "specificity": lambda y, p, c: reference.recall_score(y, c, pos_label=0, zero_division=np.nan),
-    "f1": lambda y, p, c: reference.f1_score(y, c, zero_division=np.nan),
-    "mcc": lambda y, p, c: reference.matthews_corrcoef(y, c),
-    "brier": lambda y, p, c: reference.brier_score_loss(y, p),
-    "log_loss": lambda y, p, c: reference.log_loss(y, p, labels=[0, 1]),
-    "ece": lambda y, p, c: ece_by_hand(y, p),
+    "auroc": lambda r, y, p, c: r.roc_auc_score(y, p),
+    "average_precision": lambda r, y, p, c: r.average_precision_score(y, p),
+    "accuracy": lambda r, y, p, c: r.accuracy_score(y, c),
+    "precision": lambda r, y, p, c: r.precision_score(y, c, zero_division=np.nan),
+    "recall": lambda r, y, p, c: r.recall_score(y, c, zero_division=np.nan),
+    "specificity": lambda r, y, p, c: r.recall_score(y, c, pos_label=0, zero_division=np.nan),
+    "f1": lambda r, y, p, c: r.f1_score(y, c, zero_division=np.nan),
+    "mcc": lambda r, y, p, c: r.matthews_corrcoef(y, c),
+    "brier": lambda r, y, p, c: r.brier_score_loss(y, p),
+    "log_loss": lambda r, y, p, c: r.log_loss(y, p, labels=[0, 1]),
+    "ece": lambda r, y, p, c: ece_by_hand(y, p),
 }
 
 
 @pytest.mark.parametrize("name", REFERENCE)
 @pytest.mark.parametrize("ties", [False, True], ids=["distinct", "ties"])
 @pytest.mark.parametrize("threshold", [0.5, 0.3])
-def test_equals_scikit_learn(name, ties, threshold):
+def test_equals_scikit_learn(reference, name, ties, threshold):
     labels, scores = sample(ties=ties)
-    expected = REFERENCE[name](labels, scores, scores >= threshold)
+    expected = REFERENCE[name](reference, labels, scores, scores >= threshold)
     assert metrics.binary_metrics(labels, scores, threshold)[name] == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", REFERENCE)
-def test_constant_scores_equal_scikit_learn(name):
+def test_constant_scores_equal_scikit_learn(reference, name):
     labels, _ = sample(pairs=50)
     scores = np.full(50, 0.7)
-    expected = REFERENCE[name](labels, scores, scores >= 0.5)
+    expected = REFERENCE[name](reference, labels, scores, scores >= 0.5)
     assert metrics.binary_metrics(labels, scores)[name] == pytest.approx(expected, nan_ok=True, abs=1e-12)
 
 
-def test_certain_scores_have_a_finite_log_loss():
+def test_certain_scores_have_a_finite_log_loss(reference):
     labels, scores = np.array([1, 0, 1]), np.array([1.0, 1.0, 0.0])
     expected = reference.log_loss(labels, scores)
     assert metrics.binary_metrics(labels, scores)["log_loss"] == pytest.approx(expected)
@@ -144,7 +151,7 @@ def test_real_scores_have_ranks_only():
         metrics.binary_metrics(labels, scores + 1, probabilities=True)
 
 
-def test_scores_of_any_size():
+def test_scores_of_any_size(reference):
     labels = [0, 0, 1, 1]
     assert metrics.auroc(labels, [-1e308, -1e-308, 1e-308, 1e308]) == 1.0
     assert metrics.auroc(labels, [0.0, -0.0, 0.0, -0.0]) == 0.5
@@ -153,7 +160,7 @@ def test_scores_of_any_size():
     )
 
 
-def test_half_precision_scores_are_measured_exactly():
+def test_half_precision_scores_are_measured_exactly(reference):
     labels, scores = sample()
     half = scores.astype(np.float16)
     assert metrics.auroc(labels, half) == pytest.approx(
@@ -186,7 +193,7 @@ def test_an_unknown_metric_names_the_nearest():
 
 
 @pytest.mark.parametrize("ties", [False, True], ids=["distinct", "ties"])
-def test_each_resample_has_the_metrics_of_the_pairs_that_were_drawn(ties):
+def test_each_resample_has_the_metrics_of_the_pairs_that_were_drawn(reference, ties):
     labels, scores = sample(pairs=200, ties=ties)
     one = Scored(labels, scores)
     found = metrics.resample({"": (one, list(REFERENCE))}, resamples=12, seed=1)[""]
@@ -195,7 +202,7 @@ def test_each_resample_has_the_metrics_of_the_pairs_that_were_drawn(ties):
         drawn = np.r_[positives[at], negatives[at]]
         y, p = labels[drawn], scores[drawn]
         for name, expected in REFERENCE.items():
-            assert found[name][at] == pytest.approx(expected(y, p, p >= 0.5), abs=1e-12), name
+            assert found[name][at] == pytest.approx(expected(reference, y, p, p >= 0.5), abs=1e-12), name
     low, high = np.quantile(found["auroc"], [0.025, 0.975])
     assert metrics.bootstrap_intervals(labels, scores, ["auroc"], resamples=12, seed=1) == {
         "auroc": (low, high)

@@ -8,7 +8,6 @@ from importlib.util import find_spec
 import pytest
 
 torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
 save_file = pytest.importorskip("safetensors.torch").save_file
 
 import holotype  # noqa: E402  # after the checks that both are there
@@ -26,7 +25,12 @@ VOCABULARY = ["<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPKQNFYMHWCXBUZO.-"
 
 
 @pytest.fixture(scope="module")
-def reference():
+def transformers():
+    return pytest.importorskip("transformers")
+
+
+@pytest.fixture(scope="module")
+def reference(transformers):
     """A small ESM-2, built by transformers alone."""
     torch.manual_seed(1)
     config = transformers.EsmConfig(
@@ -50,7 +54,7 @@ def reference():
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
+def tokenizer(transformers, tmp_path_factory):
     path = tmp_path_factory.mktemp("esm") / "vocab.txt"
     path.write_text("\n".join(VOCABULARY))
     return transformers.EsmTokenizer(str(path))
@@ -115,7 +119,7 @@ def test_transformers_own_loader_gives_the_same(net, folder, tmp_path):
     assert torch.equal(again(*batch), net(*batch))
 
 
-def test_another_network_of_the_library_is_refused(tmp_path):
+def test_another_network_of_the_library_is_refused(transformers, tmp_path):
     config = transformers.EsmConfig(
         vocab_size=33,
         hidden_size=8,
