@@ -17,7 +17,6 @@ EXTRAS = {
     "matplotlib": "report",
     "transformers": "esm",
     "pyarrow": "parquet",
-    "kornia": "vision-training",
     "pycocotools": "vision-training",
     "scipy": "vision-training",
     "ray": "ray",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from holotype.vision.data.table import ImageTable
 
-__all__ = ["MODES", "Placement", "read_image", "resize_to"]
+__all__ = ["MEAN_COLOUR", "MODES", "Placement", "read_image", "resize_to", "size_of"]
 
 MODES = ("squash", "crop", "letterbox")
 # The mean colour of ImageNet: about zero once it is normalised.
@@ -92,7 +92,7 @@ def resize_to(
     Raises:
         ParameterError: an unknown mode or interpolation, or no size.
     """
-    height, width = _size(size)
+    height, width = size_of(size)
     resampling = _resampling(interpolation)
     if mode not in MODES:
         raise ParameterError(f"no mode named {mode!r}.", given=mode, nearest=nearest(str(mode), MODES))
@@ -150,7 +150,7 @@ def read_image(
         ImageError: it cannot be read; the message names it.
         ParameterError: as for `resize_to`.
     """
-    height, width = _size(size)
+    height, width = size_of(size)
     image, original = table.decode(at, at_least=_at_least(mode, height, width))
     return resize_to(image, (height, width), mode, interpolation=interpolation, fill=fill, original=original)
 
@@ -160,7 +160,12 @@ def _at_least(mode: str, height: int, width: int) -> tuple[int, int]:
     return (2 * height, 2 * width) if mode != "letterbox" else (2 * max(height, width),) * 2
 
 
-def _size(size: int | Sequence[int]) -> tuple[int, int]:
+def size_of(size: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) in pixels, given as two numbers or one for both.
+
+    Raises:
+        ParameterError: it is none.
+    """
     pair = (size, size) if isinstance(size, int) else tuple(size)
     if len(pair) != 2 or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in pair):
         raise ParameterError(f"size: (height, width) in pixels, got {size!r}.", given=size)

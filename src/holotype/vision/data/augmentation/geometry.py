@@ -8,15 +8,29 @@ from torch's global generator on the CPU, so that a seed means the same on every
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812  # as everyone calls it
 from torch import Tensor
 
-__all__ = ["crops", "identity", "mirrored", "move_boxes", "placed", "resized", "turns", "uniform"]
+__all__ = [
+    "affine",
+    "crops",
+    "identity",
+    "mirrored",
+    "move_boxes",
+    "placed",
+    "rectangles",
+    "resized",
+    "rotation",
+    "turns",
+    "uniform",
+    "windows",
+]
 
 _RATIO = 4 / 3
-# A box of which less than this is left, or less than a pixel either way, has vanished.
+# A box of which less than this is left, or less than a pixel either way, is dropped.
 _LEAST_LEFT = 0.1
 
 
@@ -30,6 +44,27 @@ def identity(count: int) -> Tensor:
     return torch.eye(2, 3, device="cpu").repeat(count, 1, 1)
 
 
+def affine(matrix: Tensor, x: Tensor | float = 0.0, y: Tensor | float = 0.0) -> Tensor:
+    """(B, 2, 2) matrices and (B,) shifts → (B, 2, 3)."""
+    shift = matrix.new_zeros(len(matrix), 2)
+    shift[:, 0], shift[:, 1] = x, y
+    return torch.cat([matrix, shift[:, :, None]], 2)
+
+
+def windows(width: Tensor, height: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """(B, 2, 3): windows of a size (parts of the whole) around (x, y)."""
+    return affine(torch.diag_embed(torch.stack([width, height], 1)), x, y)
+
+
+def rotation(angle: Tensor, aspect: float = 1.0) -> Tensor:
+    """(B, 2, 2): rotations by (B,) radians, for images of height over width `aspect`.
+
+    Coordinates from -1 to 1 have two lengths on an oblong image.
+    """
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    return torch.stack([torch.stack([cos, -sin * aspect], 1), torch.stack([sin / aspect, cos], 1)], 1)
+
+
 def crops(count: int, low: float, high: float) -> Tensor:
     """(B, 2, 3): windows of a random area (parts of the whole), shape (3:4 to 4:3) and place.
 
@@ -40,24 +75,19 @@ def crops(count: int, low: float, high: float) -> Tensor:
     ratio = torch.exp(uniform(count, -math.log(_RATIO), math.log(_RATIO)))
     width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
     x, y = uniform(count, -1, 1) * (1 - width), uniform(count, -1, 1) * (1 - height)
-    zero = torch.zeros(count, device="cpu")
-    return torch.stack([torch.stack([width, zero, x], 1), torch.stack([zero, height, y], 1)], 1)
+    return windows(width, height, x, y)
 
 
 def turns(count: int, degrees: float, shift: float, zoom: float, aspect: float = 1.0) -> Tensor:
-    """(B, 2, 3): rotations, shifts (parts of the size) and changes of scale, each drawn up to a largest.
-
-    `aspect` is the images' height over their width: coordinates from -1 to 1 are of two lengths.
-    """
+    """(B, 2, 3): rotations, shifts (parts of the size) and changes of scale, each drawn up to a largest."""
     angle = uniform(count, -degrees, degrees) * math.pi / 180
     scale = 1 / uniform(count, 1 - zoom, 1 + zoom)
     x, y = uniform(count, -2 * shift, 2 * shift), uniform(count, -2 * shift, 2 * shift)
-    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    return torch.stack([torch.stack([cos, -sin * aspect, x], 1), torch.stack([sin / aspect, cos, y], 1)], 1)
+    return affine(rotation(angle, aspect) * scale[:, None, None], x, y)
 
 
 def mirrored(theta: Tensor, chance: float = 0.5) -> Tensor:
-    """(B, 2, 3): some of the maps, with left and right of the result changed."""
+    """(B, 2, 3): some of the maps, with left and right of the result exchanged."""
     flip = torch.where(uniform(len(theta), 0, 1) < chance, -1.0, 1.0)
     return torch.cat([theta[:, :, :1] * flip[:, None, None], theta[:, :, 1:]], 2)
 
@@ -70,13 +100,13 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def placed(images: Tensor, theta: Tensor, size: tuple[int, int], *, fill: Tensor | None = None) -> Tensor:
-    """Take from each image what its map says.
+    """Sample each image at the places that its map gives.
 
     Args:
         images: (B, C, H, W).
         theta: (B, 2, 3).
         size: (h, w) of the result.
-        fill: (C,) colour of what lies outside an image; without it, the edge goes on.
+        fill: (C,) colour of what lies outside an image; without it, the edge is repeated.
 
     Returns:
         (B, C, h, w).
@@ -96,6 +126,22 @@ def _sampled(images: Tensor, theta: Tensor, size: tuple[int, int], outside: str)
     grid = F.affine_grid(theta, [len(images), images.shape[1], *fine], align_corners=False)
     taken = F.grid_sample(images, grid, mode="bilinear", padding_mode=outside, align_corners=False)
     return taken if times == 1 else F.avg_pool2d(taken, times)
+
+
+def rectangles(centres: Sequence[Tensor], sides: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """(B, H, W) bool: the pixels of a rectangle in each image, cut at the edges.
+
+    Args:
+        centres: (B,) rows and (B,) columns, in pixels.
+        sides: (B,) heights and (B,) widths.
+        size: (H, W).
+    """
+    rows, columns = [
+        (torch.arange(length, device=centre.device) >= (centre - side / 2).round()[:, None])
+        & (torch.arange(length, device=centre.device) < (centre + side / 2).round()[:, None])
+        for centre, side, length in zip(centres, sides, size, strict=True)
+    ]
+    return rows[:, :, None] & columns[:, None, :]
 
 
 def move_boxes(boxes: Tensor, theta: Tensor, before: tuple[int, int], after: tuple[int, int]) -> Tensor:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from holotype.errors import ParameterError
+from holotype.mappings import key_problems
 from holotype.names import nearest
+from holotype.text import bulleted, did_you_mean
 
 __all__ = [
     "KINDS",
@@ -58,153 +60,110 @@ class Preset:
     """One augmentation.
 
     Attributes:
-        kind: what it augments, one of `KINDS`.
         meaning: in a few words.
         options: by name.
         margin: how much larger than the network's input the images should be that it is given.
     """
 
-    kind: str
     meaning: str
     options: Mapping[str, Option] = field(default_factory=dict)
     margin: float = 1.0
 
 
-def _scale(default: float) -> Option:
+def _crop(default: float) -> Option:
     return Option(default, 0.01, 1.0, "smallest part of an image's area that a crop keeps")
+
+
+def _degrees(default: float) -> Option:
+    return Option(default, 0.0, 180.0, "largest rotation either way")
+
+
+def _shift(default: float) -> Option:
+    return Option(default, 0.0, 0.5, "largest shift, of the image's size")
+
+
+def _zoom(default: float) -> Option:
+    return Option(default, 0.0, 0.9, "largest change of scale either way")
+
+
+def _rescale(default: float) -> Option:
+    return Option(default, 1.0, 10.0, "largest factor of scale either way")
+
+
+def _count(default: int) -> Option:
+    return Option(default, 1, 16, "how many views", whole=True)
+
+
+def _local(crops: int, size: int) -> dict[str, Option]:
+    return {
+        "local_crops": Option(crops, 0, 32, "how many small views", whole=True),
+        "local_size": Option(size, 1, 4096, "height and width of the small views, in pixels", whole=True),
+        "local_scale": Option(
+            0.4, 0.02, 1.0, "where small views end and large ones begin, in parts of the area"
+        ),
+    }
 
 
 _MIX = {
     "mixup": Option(0.0, 0.0, 10.0, "alpha of mixup; 0: none"),
     "cutmix": Option(0.0, 0.0, 10.0, "alpha of CutMix; 0: none"),
 }
-_TURNS = {
-    "degrees": Option(10.0, 0.0, 180.0, "largest rotation either way"),
-    "shift": Option(0.1, 0.0, 0.5, "largest shift, of the image's size"),
-    "zoom": Option(0.1, 0.0, 0.9, "largest change of scale either way"),
-}
-_LOCAL = {
-    "local_crops": Option(8, 0, 32, "how many small views", whole=True),
-    "local_size": Option(96, 1, 4096, "height and width of the small views, in pixels", whole=True),
-    "local_scale": Option(0.4, 0.02, 1.0, "where small views end and large ones begin, in parts of the area"),
-}
-_VIEWS = {"views": Option(2, 1, 16, "how many views", whole=True)}
-_ONE_VIEW = {"views": Option(1, 1, 16, "how many views", whole=True)}
 
 # (name, kind) -> preset: one name may mean one thing for classes and another for boxes.
 PRESETS: Mapping[tuple[str, str], Preset] = {
-    (name, preset.kind): preset
-    for name, preset in (
-        ("none", Preset("classification", "resized, and no more")),
-        ("flip", Preset("classification", "mirrored, every second time")),
-        (
-            "light",
-            Preset(
-                "classification",
-                "a crop of half of the area or more; mirrored",
-                {"crop": _scale(0.5)},
-                1.15,
-            ),
-        ),
-        (
-            "standard",
-            Preset(
-                "classification",
-                "a crop, mirrored, colours jittered, one operation of TrivialAugment, a part erased",
-                {
-                    "crop": _scale(0.08),
-                    "colour": Option(0.4, 0.0, 1.0, "strength of the colour jitter"),
-                    "erasing": Option(0.25, 0.0, 1.0, "how often a part is erased"),
-                    **_MIX,
-                },
-                1.15,
-            ),
-        ),
-        (
-            "digits",
-            Preset(
-                "classification", "turned, shifted and scaled a little; never mirrored", {**_TURNS, **_MIX}
-            ),
-        ),
-        ("none", Preset("detection", "resized, and no more")),
-        ("flip", Preset("detection", "mirrored, every second time")),
-        (
-            "light",
-            Preset(
-                "detection",
-                "mirrored; made a little larger or smaller",
-                {"jitter": Option(1.25, 1.0, 10.0, "largest factor of scale either way")},
-            ),
-        ),
-        (
-            "standard",
-            Preset(
-                "detection",
-                "mirrored; made up to twice as large or half as large; colours jittered",
-                {
-                    "jitter": Option(2.0, 1.0, 10.0, "largest factor of scale either way"),
-                    "colour": Option(0.2, 0.0, 1.0, "strength of the colour jitter"),
-                },
-            ),
-        ),
-        (
-            "none",
-            Preset(
-                "views",
-                "resized: the same view, as often as asked for",
-                _ONE_VIEW,
-            ),
-        ),
-        (
-            "simclr",
-            Preset(
-                "views",
-                "two views: crop, mirror, strong colour jitter, grey, blur (Chen et al. 2020)",
-                {"crop": _scale(0.08), "strength": Option(1.0, 0.0, 2.0, "of the colour jitter"), **_VIEWS},
-                1.15,
-            ),
-        ),
-        (
-            "byol",
-            Preset(
-                "views",
-                "two views, blurred and solarised unlike (Grill et al. 2020)",
-                {"crop": _scale(0.08)},
-                1.15,
-            ),
-        ),
-        (
-            "dino",
-            Preset("views", "two large views and some small ones (Caron et al. 2021)", dict(_LOCAL), 1.15),
-        ),
-        (
-            "ijepa",
-            Preset(
-                "views", "one view: a crop, and no more (Assran et al. 2023)", {"crop": _scale(0.3)}, 1.15
-            ),
-        ),
-        (
-            "digits_views",
-            Preset(
-                "views",
-                "views turned, shifted and scaled; small ones are crops; never mirrored",
-                {
-                    **_TURNS,
-                    "degrees": Option(20.0, 0.0, 180.0, "largest rotation either way"),
-                    "shift": Option(0.15, 0.0, 0.5, "largest shift, of the image's size"),
-                    "zoom": Option(0.2, 0.0, 0.9, "largest change of scale either way"),
-                    "contrast": Option(
-                        0.0, 0.0, 1.0, "largest change of contrast and, by half, of brightness"
-                    ),
-                    "noise": Option(0.05, 0.0, 1.0, "standard deviation of the noise on each pixel"),
-                    **_VIEWS,
-                    **_LOCAL,
-                    "local_crops": Option(0, 0, 32, "how many small views", whole=True),
-                    "local_size": Option(16, 1, 4096, "height and width of the small views", whole=True),
-                },
-            ),
-        ),
-    )
+    ("none", "classification"): Preset("resized, and no more"),
+    ("flip", "classification"): Preset("mirrored, every second time"),
+    ("light", "classification"): Preset(
+        "a crop of half of the area or more; mirrored", {"crop": _crop(0.5)}, margin=1.15
+    ),
+    ("standard", "classification"): Preset(
+        "a crop, mirrored, colours jittered, one operation of TrivialAugment, a part erased",
+        {
+            "crop": _crop(0.08),
+            "colour": Option(0.4, 0.0, 1.0, "strength of the colour jitter"),
+            "erasing": Option(0.25, 0.0, 1.0, "how often a part is erased"),
+            **_MIX,
+        },
+        margin=1.15,
+    ),
+    ("digits", "classification"): Preset(
+        "turned, shifted and scaled a little; never mirrored",
+        {"degrees": _degrees(10.0), "shift": _shift(0.1), "zoom": _zoom(0.1), **_MIX},
+    ),
+    ("none", "detection"): Preset("resized, and no more"),
+    ("flip", "detection"): Preset("mirrored, every second time"),
+    ("light", "detection"): Preset("mirrored; made a little larger or smaller", {"jitter": _rescale(1.25)}),
+    ("standard", "detection"): Preset(
+        "mirrored; made up to twice as large or half as large; colours jittered",
+        {"jitter": _rescale(2.0), "colour": Option(0.2, 0.0, 1.0, "strength of the colour jitter")},
+    ),
+    ("none", "views"): Preset("resized: the same view, as often as asked for", {"views": _count(1)}),
+    ("simclr", "views"): Preset(
+        "two views: crop, mirror, strong colour jitter, grey, blur (Chen et al. 2020)",
+        {"crop": _crop(0.08), "strength": Option(1.0, 0.0, 2.0, "of the colour jitter"), "views": _count(2)},
+        margin=1.15,
+    ),
+    ("byol", "views"): Preset(
+        "two views, blurred and solarised unlike (Grill et al. 2020)", {"crop": _crop(0.08)}, margin=1.15
+    ),
+    ("dino", "views"): Preset(
+        "two large views and some small ones (Caron et al. 2021)", _local(8, 96), margin=1.15
+    ),
+    ("ijepa", "views"): Preset(
+        "one view: a crop, and no more (Assran et al. 2023)", {"crop": _crop(0.3)}, margin=1.15
+    ),
+    ("digits_views", "views"): Preset(
+        "views turned, shifted and scaled; small ones are crops; never mirrored",
+        {
+            "degrees": _degrees(20.0),
+            "shift": _shift(0.15),
+            "zoom": _zoom(0.2),
+            "contrast": Option(0.0, 0.0, 1.0, "largest change of contrast and, by half, of brightness"),
+            "noise": Option(0.05, 0.0, 1.0, "standard deviation of the noise on each pixel"),
+            "views": _count(2),
+            **_local(0, 16),
+        },
+    ),
 }
 
 
@@ -221,7 +180,7 @@ def check_augmentation(value: object, kind: str) -> list[str]:
         kind: one of `KINDS`.
 
     Raises:
-        ParameterError: there is no such kind.
+        ParameterError: an unknown kind.
     """
     if kind not in KINDS:
         raise ParameterError(
@@ -237,24 +196,13 @@ def check_augmentation(value: object, kind: str) -> list[str]:
         return [f"name: missing; one of {', '.join(known)}"]
     preset = PRESETS.get((name, kind))
     if preset is None:
-        close = nearest(name, known, count=1)
         others = [of for one, of in PRESETS if one == name]
         why = f" for {kind}" + (f" (it is for {', '.join(others)})" if others else "")
-        return [
-            f"no preset named {name!r}{why}"
-            + (f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}")
-        ]
-    problems = []
-    for key, one in value.items():
-        if key == "name":
-            continue
-        option = preset.options.get(key)
-        if option is None:
-            close = nearest(str(key), preset.options, count=1)
-            there = ", ".join(preset.options) or "none"
-            hint = f"did you mean {close[0]!r}?" if close else f"{name!r} has {there}"
-            problems.append(f"{key}: no such option; {hint}")
-        elif (wrong := option.problem(one)) is not None:
+        hint = did_you_mean(name, known, f"; there are {', '.join(known)}")
+        return [f"no preset named {name!r}{why}{hint}"]
+    problems = key_problems(value, ("name", *preset.options))
+    for key, option in preset.options.items():
+        if key in value and (wrong := option.problem(value[key])) is not None:
             problems.append(f"{key}: {wrong}")
     return problems
 
@@ -263,27 +211,27 @@ def preset_options(value: str | Mapping[str, Any], kind: str) -> tuple[str, Pres
     """The name, the preset and all its options, the defaults filled in.
 
     Raises:
-        ParameterError: it is none; it lists every problem.
+        ParameterError: an unknown preset or option; it lists every problem.
     """
     problems = check_augmentation(value, kind)
     if problems:
         raise ParameterError(
-            "this augmentation cannot be used:\n" + "\n".join(f"  - {problem}" for problem in problems),
+            f"this augmentation cannot be used:\n{bulleted(problems)}",
             problems=problems,
             given=value,
         )
     given: dict[str, Any] = {"name": value} if isinstance(value, str) else dict(value)
-    name = str(given.pop("name"))
+    name = given.pop("name")
     preset = PRESETS[name, kind]
-    options: dict[str, float] = {key: option.default for key, option in preset.options.items()}
-    return name, preset, options | given
+    defaults: dict[str, float] = {key: option.default for key, option in preset.options.items()}
+    return name, preset, defaults | given
 
 
 def count_views(value: str | Mapping[str, Any]) -> tuple[int, int]:
     """How many large and how many small views an augmentation of kind ``"views"`` makes.
 
     Raises:
-        ParameterError: it is none.
+        ParameterError: an unknown preset or option.
     """
     name, _, options = preset_options(value, "views")
     large = {"ijepa": 1, "byol": 2, "dino": 2}.get(name) or int(options["views"])
