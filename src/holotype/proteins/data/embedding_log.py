@@ -1,29 +1,28 @@
-"""The layout of a file of embeddings: records, indexes, and what a file holds after a crash.
+"""The format of a file of embeddings: records, indexes, and what can be read after a crash.
 
-The file is a log. It only ever grows, by whole records, each at a multiple of 64 bytes::
+The file is a log. It only grows, by whole records, each at a multiple of 64 bytes::
 
     head      64 bytes; then JSON: what made the embeddings (the encoder record)
     protein   64 bytes; then the name; then the rows, little-endian; each part filled up to 64 bytes
     protein   …
     index     64 bytes; then JSON with the names; then their places, lengths, hashes; then the end mark
     protein   …                          added later, and followed by
-    index     …                          of these alone; it tells where the index before it is
+    index     …                          of these only; it holds the place of the index before it
 
 Every head carries its own checksum and those of what follows it. An index is written only after everything
 before it is on the disk. A process that is killed leaves a file without an end mark: the next writer reads
-the heads, drops what is incomplete (the one record that was being written), and goes on. What stands before
-an index and does not fit its checksum is damage, and an error.
+the heads, drops what is incomplete (the one record that was being written), and continues. A record before
+an index that does not match its checksum is damage, and raises an error.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import mmap
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,39 +30,39 @@ import numpy as np
 
 from holotype.errors import DataError, StoreError
 from holotype.frozen import freeze, thaw
-from holotype.names import nearest
+from holotype.text import bulleted
 
 Record = Mapping[str, Any]
 DTYPES: Mapping[str, np.dtype[Any]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 POOLINGS = ("none", "mean", "mean+std", "mean+max", "mean+std+max")
-"""What a protein's rows are: its residues, or statistics over them, side by side (std: of the population)."""
+"""The rows of a protein: its residues, or statistics over them, side by side (std: of the population)."""
+FEATURES = ("architecture", "config_fingerprint", "weights_sha256", "pooling", "window", "overlap", "dim")
+"""The fields of a record that decide which numbers come out; the others decide only how they are rounded."""
 
 BLOCK = 64
 HEAD, PROTEIN, INDEX, END = b"HOLOEMB1", b"protein\n", b"indexes\n", b"the end\n"
-# A head: 8 bytes that tell the kind; the checksum of all else in it; then these: the checksums of text and
-# data, their sizes, and 32 bytes that tell the sequence.
+# A head: 8 bytes for the kind; the checksum of the rest of the head; then these: the checksums of text and
+# data, their sizes, and the sha256 of the sequence.
 _REST = struct.Struct("<IIIQ32s")
 
 
 class Entries:
-    """What is known of proteins in a file: lists while it grows, arrays once it is read."""
+    """The proteins of a file: lists while it is written, arrays once it is read."""
 
     def __init__(self, names: list[str], places: Any, rows: Any, checksums: Any, sequences: Any) -> None:
-        self.names, self.places, self.rows, self.checksums, self.sequences = (
-            names,
-            places,
-            rows,
-            checksums,
-            sequences,
-        )
+        self.names = names
+        self.places = places
+        self.rows = rows
+        self.checksums = checksums
+        self.sequences = sequences
 
     @classmethod
     def empty(cls) -> Entries:
-        """None, and room for more."""
+        """No proteins yet."""
         return cls([], [], [], [], [])
 
     def add(self, name: str, place: int, rows: int, checksum: int, digest: bytes) -> None:
-        """Note one more."""
+        """Add a protein."""
         self.names.append(name)
         self.places.append(place)
         self.rows.append(rows)
@@ -71,7 +70,7 @@ class Entries:
         self.sequences.append(np.frombuffer(digest, np.uint8))
 
     def arrays(self) -> Entries:
-        """The same as arrays."""
+        """The same proteins, as arrays."""
         return Entries(
             self.names,
             np.asarray(self.places, "<i8"),
@@ -81,17 +80,17 @@ class Entries:
         )
 
     def first(self, count: int) -> Entries:
-        """The first so many."""
+        """The first `count` proteins."""
         return Entries(
             *(part[:count] for part in (self.names, self.places, self.rows, self.checksums, self.sequences))
         )
 
     def take(self, at: np.ndarray, names: list[str]) -> Entries:
-        """Some of them, under other names."""
+        """The proteins at these indices, under other names."""
         return Entries(names, self.places[at], self.rows[at], self.checksums[at], self.sequences[at])
 
     def encode(self, *, previous: int, finished: bool) -> tuple[bytes, bytes]:
-        """Text and data of an index."""
+        """The text and the data of an index."""
         own = self.arrays()
         text = json.dumps({"names": own.names, "previous": previous, "finished": finished}).encode()
         return text, b"".join(
@@ -100,23 +99,23 @@ class Entries:
 
     @classmethod
     def decode(cls, text: memoryview, data: memoryview) -> tuple[Entries, int, bool]:
-        """The proteins of an index, where the index before it is, and whether its writer was done."""
-        told = json.loads(bytes(text))
-        n = len(told["names"])
+        """The proteins of an index, the place of the index before it, and whether its writer finished."""
+        header = json.loads(bytes(text))
+        n = len(header["names"])
         if len(data) != n * 52:
             raise ValueError("the arrays are not as long as the names")
         entries = cls(
-            told["names"],
+            header["names"],
             np.frombuffer(data, "<i8", n),
             np.frombuffer(data, "<i8", n, 8 * n),
             np.frombuffer(data, "<u4", n, 16 * n),
             np.frombuffer(data, np.uint8, 32 * n, 20 * n).reshape(n, 32),
         )
-        return entries, int(told["previous"]), bool(told["finished"])
+        return entries, int(header["previous"]), bool(header["finished"])
 
     @classmethod
     def join(cls, several: Sequence[Entries]) -> Entries:
-        """One after the other."""
+        """The proteins of several indexes, one after the other."""
         if len(several) == 1:
             return several[0]
         parts = [one.arrays() for one in several]
@@ -129,15 +128,15 @@ class Entries:
         )
 
 
-class Found(NamedTuple):
-    """What a file holds.
+class Contents(NamedTuple):
+    """The contents of a file.
 
     Attributes:
         entries: all whole proteins.
-        unindexed: those that no index names yet.
+        unindexed: the proteins that are in no index yet.
         last_index: where the last index begins; 0 if there is none.
         end: where the last whole record ends.
-        complete: does the file end with an index of a writer that was done?
+        complete: whether the file ends with an index of a writer that finished.
     """
 
     entries: Entries
@@ -151,11 +150,11 @@ class Head(NamedTuple):
     """The 64 bytes that every record begins with, and where its parts are.
 
     Attributes:
-        kind: of record.
+        kind: the kind of record.
         text_checksum: of the text.
         data_checksum: of the data.
         text_size: bytes of the text.
-        data_size: bytes of the data; in an end mark, where its index begins.
+        data_size: bytes of the data; in an end mark, the place of its index.
         digest: the sha256 of a protein's sequence.
         place: where the record begins.
     """
@@ -181,25 +180,25 @@ class Head(NamedTuple):
         return self.data_place + filled(self.data_size) + (BLOCK if self.kind == INDEX else 0)
 
     def text(self, mapped: memoryview) -> memoryview | None:
-        """The text; None if it is not what was written."""
+        """The text; None if it does not match its checksum."""
         start = self.place + BLOCK
         text = mapped[start : start + self.text_size]
         return text if len(text) == self.text_size and zlib.crc32(text) == self.text_checksum else None
 
     def data(self, mapped: memoryview) -> memoryview | None:
-        """The data; None if they are not what was written."""
+        """The data; None if they do not match their checksum."""
         data = mapped[self.data_place : self.data_place + self.data_size]
         return data if len(data) == self.data_size and zlib.crc32(data) == self.data_checksum else None
 
 
 def pack(kind: bytes, text: bytes, data_size: int, data_checksum: int = 0, digest: bytes = b"") -> bytes:
-    """A head."""
+    """The bytes of a head."""
     rest = _REST.pack(zlib.crc32(text), data_checksum, len(text), data_size, digest)
     return kind + zlib.crc32(kind + rest).to_bytes(4, "little") + rest
 
 
 def head_at(mapped: memoryview, place: int) -> Head | None:
-    """The head at a place; None if there is none, whole and unchanged."""
+    """The head at a place; None if no whole and unchanged head is there."""
     head = bytes(mapped[place : place + BLOCK]) if place >= 0 else b""
     kind, checksum, rest = head[:8], head[8:12], head[12:]
     if len(head) < BLOCK or zlib.crc32(kind + rest) != int.from_bytes(checksum, "little"):
@@ -209,23 +208,23 @@ def head_at(mapped: memoryview, place: int) -> Head | None:
 
 
 def filled(size: int) -> int:
-    """`size`, up to the next multiple of 64."""
+    """`size`, rounded up to a multiple of 64."""
     return -(-size // BLOCK) * BLOCK
 
 
 def head_bytes(record: Record) -> bytes:
-    """What a file begins with."""
+    """The head and record with which a file begins."""
     text = json.dumps({"record": record, "layout": 1}, sort_keys=True).encode()
     return pack(HEAD, text, 0) + text + bytes(-len(text) % BLOCK)
 
 
 def read_head(mapped: memoryview, path: str | Path) -> tuple[Record, int]:
-    """The encoder record of a file, and where its records begin."""
+    """The encoder record of a file, and the place of its first protein."""
     if bytes(mapped[:8]) != HEAD:
         raise DataError(
-            f"{path} is no file of embeddings.",
+            f"{path} is not a file of embeddings.",
             given=str(path),
-            hint="'holotype embed FASTA -o OUT' makes one.",
+            hint="'holotype embed FASTA -o OUT' writes one.",
         )
     head = head_at(mapped, 0)
     text = head.text(mapped) if head else None
@@ -234,12 +233,12 @@ def read_head(mapped: memoryview, path: str | Path) -> tuple[Record, int]:
     try:
         record = checked_record(json.loads(bytes(text))["record"])
     except (ValueError, KeyError, TypeError) as error:
-        raise damaged(path, f"its record cannot be understood ({error})") from error
+        raise damaged(path, f"its record cannot be read ({error})") from error
     return record, head.end
 
 
-def contents(mapped: memoryview, path: str | Path, record: Record, begin: int) -> Found:
-    """What a file holds: by its indexes, or by its records where its end is missing.
+def contents(mapped: memoryview, path: str | Path, record: Record, begin: int) -> Contents:
+    """The contents of a file: from its indexes, or from its records where its end is missing.
 
     Raises:
         DataError: it is damaged.
@@ -250,12 +249,12 @@ def contents(mapped: memoryview, path: str | Path, record: Record, begin: int) -
     if len(own.names) and (
         own.places.min() < begin or own.rows.min() < 1 or len(set(own.names)) < len(own.names)
     ):
-        raise damaged(path, "an index tells what cannot be")
+        raise damaged(path, "an index is not consistent")
     return found
 
 
-def _by_index(mapped: memoryview, path: str | Path) -> Found | None:
-    """What the indexes of a file tell; None if it does not end with one."""
+def _by_index(mapped: memoryview, path: str | Path) -> Contents | None:
+    """The contents according to the indexes; None if the file does not end with one."""
     mark = head_at(mapped, len(mapped) - BLOCK)
     if mark is None or mark.kind != END:
         return None
@@ -269,11 +268,11 @@ def _by_index(mapped: memoryview, path: str | Path) -> Found | None:
             raise damaged(path, "its indexes do not follow each other")
         several.append(entries)
         place, end = previous, place
-    return Found(Entries.join(several[::-1]), Entries.empty(), mark.data_size, len(mapped), bool(complete))
+    return Contents(Entries.join(several[::-1]), Entries.empty(), mark.data_size, len(mapped), bool(complete))
 
 
 def _read_index(mapped: memoryview, path: str | Path, place: int) -> tuple[Entries, int, bool, int]:
-    """The proteins of one index; where the one before it is; was the writer done; where it ends."""
+    """The proteins of an index, the place of the one before it, whether its writer finished, and its end."""
     head = head_at(mapped, place)
     if head is not None and head.kind == INDEX:
         text, data = head.text(mapped), head.data(mapped)
@@ -281,13 +280,13 @@ def _read_index(mapped: memoryview, path: str | Path, place: int) -> tuple[Entri
             try:
                 entries, previous, finished = Entries.decode(text, data)
             except (ValueError, KeyError, TypeError) as error:
-                raise damaged(path, f"an index cannot be understood ({error})") from error
+                raise damaged(path, f"an index cannot be read ({error})") from error
             return entries, previous, finished, head.end
     raise damaged(path, "an index has changed")
 
 
-def _by_scan(mapped: memoryview, path: str | Path, begin: int, row_bytes: int) -> Found:
-    """What a file without an end mark holds, from the heads of its records."""
+def _by_scan(mapped: memoryview, path: str | Path, begin: int, row_bytes: int) -> Contents:
+    """The contents of a file without an end mark, from the heads of its records."""
     indexed, unindexed = Entries.empty(), Entries.empty()
     at, last_index = begin, 0
     while (head := head_at(mapped, at)) is not None and head.end <= len(mapped):
@@ -298,7 +297,7 @@ def _by_scan(mapped: memoryview, path: str | Path, begin: int, row_bytes: int) -
             mark = head_at(mapped, head.end - BLOCK)
             if mark is None or mark.kind != END:
                 break
-            # What an index was written after is on the disk; see the top of this file.
+            # Everything before an index is on the disk; see the top of this file.
             _read_index(mapped, path, at)
             indexed, unindexed = Entries.join([indexed, unindexed]), Entries.empty()
             last_index = at
@@ -310,18 +309,18 @@ def _by_scan(mapped: memoryview, path: str | Path, begin: int, row_bytes: int) -
             break
         at = head.end
     if at < len(mapped) and _index_after(mapped, at):
-        raise damaged(path, f"the record at byte {at:,} has changed, and whole ones follow it")
-    # Since the last index, nobody waited for the disk: after a power cut, the data may be missing.
+        raise damaged(path, f"the record at byte {at:,} has changed, and whole records follow it")
+    # After the last index, no fsync was done: data may be missing after a power cut.
     for number, (place, rows) in enumerate(zip(unindexed.places, unindexed.rows, strict=True)):
         if zlib.crc32(mapped[place : place + rows * row_bytes]) != unindexed.checksums[number]:
             at = place - BLOCK - filled(len(unindexed.names[number].encode("utf-8", "surrogatepass")))
             unindexed = unindexed.first(number)
             break
-    return Found(Entries.join([indexed, unindexed]), unindexed, last_index, at, complete=False)
+    return Contents(Entries.join([indexed, unindexed]), unindexed, last_index, at, complete=False)
 
 
 def _index_after(mapped: memoryview, at: int) -> bool:
-    """Is there a whole index somewhere behind a place?"""
+    """Whether a whole index follows somewhere after a place."""
     start = filled(at + 1)
     if start >= len(mapped):
         return False
@@ -336,20 +335,20 @@ def checked_record(record: object) -> dict[str, Any]:
     """The record as plain data.
 
     Raises:
-        DataError: it lacks what the file itself needs, or cannot be kept as JSON.
+        DataError: it lacks a field that the file needs, or cannot be written as JSON.
     """
     problems = []
     if not isinstance(record, Mapping):
-        raise DataError(f"an encoder record is a mapping, got {type(record).__name__}.", given=record)
+        raise DataError(f"an encoder record must be a mapping, got {type(record).__name__}.", given=record)
     if type(record.get("dim")) is not int or record["dim"] < 1:
-        problems.append(f"dim: 1 or more, got {record.get('dim')!r}")
+        problems.append(f"dim: expected 1 or more, got {record.get('dim')!r}")
     if record.get("dtype") not in DTYPES:
-        problems.append(f"dtype: {' or '.join(DTYPES)}, got {record.get('dtype')!r}")
+        problems.append(f"dtype: expected {' or '.join(DTYPES)}, got {record.get('dtype')!r}")
     if record.get("pooling") not in POOLINGS:
-        problems.append(f"pooling: one of {', '.join(POOLINGS)}, got {record.get('pooling')!r}")
+        problems.append(f"pooling: expected one of {', '.join(POOLINGS)}, got {record.get('pooling')!r}")
     if problems:
         raise DataError(
-            "\n".join(["that is no encoder record:", *(f"  {one}" for one in problems)]),
+            f"this is not an encoder record:\n{bulleted(problems)}",
             problems=problems,
             given=dict(record),
         )
@@ -357,50 +356,49 @@ def checked_record(record: object) -> dict[str, Any]:
     return plain
 
 
+def differences(one: Record, other: Record, keys: Iterable[str], here: str, there: str) -> list[str]:
+    """A line for each of these fields that is not the same in two records.
+
+    >>> differences({"dim": 64}, {"dim": 256}, ["dim"], "in the file", "now")
+    ['dim: 64 in the file, 256 now']
+    """
+    return [
+        f"{key}: {_shown(one.get(key))} {here}, {_shown(other.get(key))} {there}"
+        for key in keys
+        if one.get(key) != other.get(key)
+    ]
+
+
+def _shown(value: object) -> str:
+    """A field of a record for a message; of a hash, only its beginning."""
+    return repr(value) if not isinstance(value, str) or len(value) != 64 else f"{value[:12]}…"
+
+
 def map_file(file: Any, path: str | Path) -> memoryview:
-    """A file as bytes that are read when they are used."""
+    """A file as bytes that are read on use."""
     try:
-        # What is opened later has to be a view of this: the map lives as long as any of them.
+        # Everything read later is a view of this one: the map lives as long as any view.
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except (ValueError, OSError) as error:  # an empty file cannot be mapped
-        raise DataError(f"{path} is no file of embeddings: {error}.", given=str(path)) from error
+        raise DataError(f"{path} is not a file of embeddings: {error}.", given=str(path)) from error
 
 
 def damaged(path: str | Path, what: str) -> DataError:
-    """The error for a file that is not as it was written."""
+    """The error for a file that has changed since it was written."""
     return DataError(
         f"{path} is damaged: {what}.",
         given=str(path),
-        hint="Make it anew: the same 'holotype embed' command with --overwrite.",
+        hint="Write it again: the same 'holotype embed' command with --overwrite.",
     )
 
 
-def opened(path: Path) -> Any:
-    """A file to read.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    try:
-        return path.open("rb")
-    except OSError as error:
-        there: list[str] = []
-        with contextlib.suppress(OSError):
-            there = [str(other) for other in path.parent.iterdir() if other.is_file()]
-        raise DataError(
-            f"{path} cannot be read: {error.strerror or error}.",
-            given=str(path),
-            nearest=nearest(str(path), there) if isinstance(error, FileNotFoundError) else (),
-        ) from error
-
-
 def refused(path: Path, error: OSError) -> StoreError:
-    """The error for what the file system refused."""
+    """The error for a write that the file system refused."""
     full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
     stored = StoreError(
-        f"cannot write {path}: {error.strerror or error}.",
+        f"{path} cannot be written: {error.strerror or error}.",
         given=str(path),
-        hint="What was written before is kept: make room, and type the same command again." if full else None,
+        hint="What was written before is kept: free some space and repeat the command." if full else None,
     )
     stored.errno = error.errno
     return stored

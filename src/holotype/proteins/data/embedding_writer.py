@@ -1,4 +1,4 @@
-"""Writing a file of embeddings: one protein after the other, so that a kill loses at most one."""
+"""Writing a file of embeddings: one protein at a time, so that a kill loses at most one."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ from holotype.proteins.data.embedding_log import (
     BLOCK,
     DTYPES,
     END,
+    FEATURES,
     INDEX,
     PROTEIN,
     Entries,
     Record,
     checked_record,
     contents,
+    differences,
     filled,
     head_bytes,
     map_file,
@@ -35,42 +37,32 @@ from holotype.proteins.data.embedding_log import (
     refused,
 )
 from holotype.store.locks import try_lock
+from holotype.text import bulleted, listed
 
-# An unfinished file is hashed again from its last index on, so indexes are not too far apart.
+# An unfinished file is read again from its last index on, so indexes must not be far apart.
 _INDEX_BYTES = 2**28
 _INDEX_S = 60.0
-_SAME = (
-    "architecture",
-    "config_fingerprint",
-    "weights_sha256",
-    "pooling",
-    "window",
-    "overlap",
-    "dim",
-    "compute_dtype",
-    "dtype",
-)
 
 
 def hash_sequence(sequence: str) -> bytes:
-    """The 32 bytes that tell a sequence: its sha256."""
+    """The sha256 of a sequence, 32 bytes."""
     return hashlib.sha256(sequence.encode("ascii", "replace")).digest()
 
 
 class EmbeddingWriter:
-    """Adds proteins to a file of embeddings, which it makes where there is none.
+    """Adds proteins to a file of embeddings, which it creates if it does not exist.
 
-    Whatever happens, the file holds every protein that was added before, whole. Leaving the ``with`` marks
-    it as finished, unless by an exception. One writer at a time.
+    Whatever happens, the file holds every protein that was added before, whole. Leaving the ``with`` block
+    marks it as finished, unless an exception leaves it. A file has one writer at a time.
 
     Args:
         path: the file.
-        record: the encoder record; that of a file that is there already has to be the same.
-        overwrite: replace a file that is there.
+        record: the encoder record; an existing file must have the same.
+        overwrite: replace an existing file.
 
     Raises:
-        DataError: the file is none of embeddings, or of other ones, or damaged, or has a writer already.
-        StoreError: the file system refuses.
+        DataError: the file does not hold embeddings, holds other ones, is damaged, or has a writer already.
+        StoreError: the file cannot be written.
 
     Example:
         >>> import tempfile, numpy as np
@@ -113,10 +105,10 @@ class EmbeddingWriter:
         return len(self._known)
 
     def missing(self, sequences: Mapping[str, str]) -> list[str]:
-        """Which of these proteins are not there yet.
+        """The proteins that are not in the file yet.
 
         Raises:
-            DataError: one is there with another sequence.
+            DataError: a protein is in the file with another sequence.
         """
         changed = []
         missing = []
@@ -134,15 +126,15 @@ class EmbeddingWriter:
         """Add a protein.
 
         Args:
-            name: not there yet, unless with the same sequence: then nothing happens.
-            sequence: what was embedded.
-            values: (rows, D) numbers: rows are the residues, or 1. They are rounded to the file's dtype.
-            label: what errors call the protein, where that is not its name.
+            name: if the file has it with the same sequence already, nothing is added.
+            sequence: the sequence that was embedded.
+            values: (rows, D) numbers: a row for each residue, or 1 row. They are rounded to the file's dtype.
+            label: the name of the protein in error messages, where it is not `name`.
 
         Raises:
-            DataError: the protein is there with another sequence; the shape is another one; a value is
-                not finite, or too large for the dtype.
-            StoreError: the file system refuses. The file is as it was.
+            DataError: the file has the protein with another sequence; the shape is wrong; a value is not
+                finite, or too large for the dtype.
+            StoreError: the file cannot be written. It is as it was.
         """
         digest = hash_sequence(sequence)
         if name in self._known:
@@ -151,7 +143,7 @@ class EmbeddingWriter:
             return
         data = self._rounded(label or name, values)
         text = name.encode("utf-8", "surrogatepass")
-        # The rows are put together into one write: a kill falls between records, hardly ever inside one.
+        # One write for each record: a kill falls between records, hardly ever inside one.
         place, checksum = self._append(PROTEIN, text, data.tobytes(), digest)
         self._known[name] = digest
         self._new.add(name, place, len(data), checksum, digest)
@@ -159,7 +151,7 @@ class EmbeddingWriter:
             self._write_index(finished=False)
 
     def close(self, *, finished: bool = True) -> None:
-        """End writing; with `finished`, mark the file as holding all that was to be written."""
+        """Stop writing; with `finished`, mark the file as complete."""
         if self._file.closed:
             return
         try:
@@ -169,7 +161,7 @@ class EmbeddingWriter:
             self._file.close()
 
     def _take_over(self) -> None:
-        """Read what is there; drop what a killed writer left incomplete."""
+        """Read the existing contents; drop what a killed writer left incomplete."""
         size = os.fstat(self._file.fileno()).st_size
         self._known: dict[str, bytes] = {}
         self._new = Entries.empty()
@@ -195,7 +187,7 @@ class EmbeddingWriter:
         values = np.asarray(values)
         if values.ndim != 2 or values.shape[1] != self._dim or not len(values):
             raise DataError(
-                f"the embedding of {name!r} has the shape {values.shape}; (rows, {self._dim}) was expected.",
+                f"the embedding of {name!r} has the shape {values.shape}; expected (rows, {self._dim}).",
                 given=values.shape,
             )
         with np.errstate(over="ignore", invalid="ignore"):
@@ -205,7 +197,7 @@ class EmbeddingWriter:
         return data
 
     def _append(self, kind: bytes, text: bytes, data: bytes, digest: bytes = b"") -> tuple[int, int]:
-        """Write one record; where its data begin, and their checksum."""
+        """Write a record; return the place of its data and their checksum."""
         checksum = zlib.crc32(data)
         head = pack(kind, text, len(data), checksum, digest)
         start = self._end + BLOCK + filled(len(text))
@@ -246,7 +238,7 @@ class EmbeddingWriter:
 
 
 def not_finite(name: str, values: np.ndarray, dtype: str) -> DataError:
-    """The error for an embedding that holds NaN or infinity, or will once it is rounded to `dtype`."""
+    """The error for an embedding that holds NaN or infinity, or would after rounding to `dtype`."""
     if np.isfinite(values).all():
         largest = float(np.abs(values).max())
         return DataError(
@@ -258,26 +250,21 @@ def not_finite(name: str, values: np.ndarray, dtype: str) -> DataError:
     return DataError(
         f"the embedding of {name!r} holds NaN or infinite values, first in row {row + 1}.",
         given=name,
-        hint="Nothing of it was written. Where --compute-dtype is not float32, try that.",
+        hint="Nothing of it was written. If --compute-dtype is not float32, try float32.",
     )
 
 
 def check_same_record(there: Record, wanted: Record, path: Path) -> None:
-    """Refuse to put embeddings of one kind into a file of another.
+    """Refuse to add embeddings of one kind to a file of another.
 
     Raises:
-        DataError: the fields that differ.
+        DataError: the message lists the fields that differ.
     """
-    problems = [
-        f"{key}: {shown(there.get(key))} in the file, {shown(wanted.get(key))} now"
-        for key in _SAME
-        if there.get(key) != wanted.get(key)
-    ]
+    keys = (*FEATURES, "compute_dtype", "dtype")
+    problems = differences(there, wanted, keys, "in the file", "now")
     if problems:
         raise DataError(
-            "\n".join(
-                [f"{path} holds other embeddings, of {there.get('encoder')}:", *(f"  {p}" for p in problems)]
-            ),
+            f"{path} holds other embeddings, of {there.get('encoder')}:\n{bulleted(problems)}",
             problems=problems,
             given=str(path),
             hint="Choose another file with -o, or replace this one with --overwrite.",
@@ -285,9 +272,9 @@ def check_same_record(there: Record, wanted: Record, path: Path) -> None:
 
 
 def _open_to_write(path: Path, record: Record, *, overwrite: bool) -> Any:
-    """The file, locked, at its beginning: empty, or one of embeddings."""
+    """The file, locked, at its beginning: empty, or a file of embeddings."""
     if overwrite and path.exists():
-        with _open_locked(path):  # nobody is writing it
+        with _open_locked(path):  # no other process writes it
             fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
             file = _open_locked(fresh)
             try:
@@ -313,13 +300,13 @@ def _open_locked(path: Path) -> Any:
         raise refused(path, error) from error
     try:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise DataError(f"{path} is no regular file: embeddings cannot be kept in it.", given=str(path))
+            raise DataError(f"{path} is not a regular file.", given=str(path))
         taken = try_lock(file.fileno()) is False
         if taken or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
             raise DataError(
                 f"{path} is being written by another process.",
                 given=str(path),
-                hint="Wait until that is done, or choose another file with -o.",
+                hint="Wait until it has finished, or choose another file with -o.",
             )
     except BaseException:
         file.close()
@@ -327,16 +314,11 @@ def _open_locked(path: Path) -> Any:
     return file
 
 
-def shown(value: object) -> str:
-    """A field of a record for a message; of a hash, the beginning."""
-    return repr(value) if not isinstance(value, str) or len(value) != 64 else f"{value[:12]}…"
-
-
 def other_sequence(path: str | Path, names: Sequence[str]) -> DataError:
-    """The error for proteins of a file that are given other sequences than were embedded."""
-    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    """The error for proteins of a file that are given with other sequences than were embedded."""
     return DataError(
-        f"{path} holds {', '.join(map(repr, names[:3]))}{more} with another sequence.",
+        f"{path} holds {listed([repr(name) for name in names], 3)} with another sequence.",
         given=list(names[:8]),
+        problems=names,
         hint="Give them other names, choose another file with -o, or replace this one with --overwrite.",
     )

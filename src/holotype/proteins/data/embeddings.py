@@ -5,8 +5,8 @@
     embeddings = open_embeddings("yeast.emb")
     embeddings["YAL001C"]                    # (residues, D), a view of the file
 
-`embedding_log` describes the file, `embedding_writer` writes it. A protein's rows
-are compared with their checksum when they are first used.
+`embedding_log` describes the format, `embedding_writer` writes it. The rows of a protein are compared with
+their checksum when they are first used.
 """
 
 from __future__ import annotations
@@ -19,18 +19,21 @@ from typing import Any
 import numpy as np
 
 from holotype.errors import DataError
+from holotype.files import unreadable
 from holotype.names import nearest
 from holotype.proteins.data.embedding_log import (
     DTYPES,
+    FEATURES,
     Entries,
     Record,
     contents,
     damaged,
+    differences,
     map_file,
-    opened,
     read_head,
 )
-from holotype.proteins.data.embedding_writer import EmbeddingWriter, hash_sequence, other_sequence, shown
+from holotype.proteins.data.embedding_writer import EmbeddingWriter, hash_sequence, other_sequence
+from holotype.text import bulleted, counted, listed
 
 __all__ = [
     "EmbeddingWriter",
@@ -42,12 +45,9 @@ __all__ = [
     "open_embeddings",
 ]
 
-# These tell which numbers come out; what else is recorded tells only how they are rounded.
-_SAME = ("architecture", "config_fingerprint", "weights_sha256", "pooling", "window", "overlap", "dim")
-
 
 class Embeddings:
-    """Embeddings of proteins, read-only, in a mapped file; `open_embeddings` makes it.
+    """Embeddings of proteins, read-only, in a mapped file; `open_embeddings` returns it.
 
     Attributes:
         path: the file.
@@ -56,8 +56,8 @@ class Embeddings:
         dim: D, the width of a row.
         dtype: of the numbers.
         pooling: ``"none"``, or statistics over the residues: ``"mean"``, ``"mean+std"``, …
-        record: what made the embeddings; see `check_same_features`.
-        complete: did the last writer finish what it had set out to do?
+        record: the encoder record; see `check_same_features`.
+        complete: whether the last writer finished.
     """
 
     path: str
@@ -97,7 +97,7 @@ class Embeddings:
             (rows, D), a read-only view of the file: nothing is copied.
 
         Raises:
-            DataError: no such protein; or its rows are not those that were written.
+            DataError: no such protein; or its rows have changed since they were written.
         """
         at = self._at(name)
         entries = self._entries
@@ -116,34 +116,42 @@ class Embeddings:
         return digest.tobytes().hex()
 
     def select(self, proteins: Iterable[str] | Mapping[str, str]) -> Embeddings:
-        """Some of the proteins, in this order; of the same file.
+        """Some of the proteins of the same file, in this order.
 
         Args:
-            proteins: their names; or a mapping from name to sequence: then those are compared with the
+            proteins: their names; or a mapping from name to sequence, which are then compared with the
                 sequences that were embedded.
 
         Raises:
-            DataError: a protein is not there, or has another sequence.
+            DataError: the file lacks a protein, or has it with another sequence.
         """
         wanted = list(proteins)
         missing = [name for name in wanted if name not in self._places]
         if missing:
             raise self._missing(missing)
         if isinstance(proteins, Mapping):
-            changed = [
-                name
-                for name, sequence in proteins.items()
-                if self._entries.sequences[self._places[name]].tobytes() != hash_sequence(sequence)
-            ]
-            if changed:
-                raise other_sequence(self.path, changed)
+            self.check_sequences(proteins)
         return self.rename({name: name for name in wanted})
+
+    def check_sequences(self, sequences: Mapping[str, str]) -> None:
+        """Compare the sequences of the proteins that are in the file with those that were embedded.
+
+        Raises:
+            DataError: some differ; `problems` lists them all.
+        """
+        changed = [
+            name
+            for name, sequence in sequences.items()
+            if name in self and self.sequence_sha256(name) != hash_sequence(sequence).hex()
+        ]
+        if changed:
+            raise other_sequence(self.path, changed)
 
     def rename(self, names: Mapping[str, str]) -> Embeddings:
         """Some of the proteins under other names: a mapping from the new name to the one in the file.
 
         Raises:
-            DataError: a protein is not there.
+            DataError: the file lacks a protein.
         """
         at = np.array([self._at(name) for name in names.values()], np.int64)
         chosen = Embeddings(
@@ -171,12 +179,12 @@ class Embeddings:
             raise self._missing([name]) from None
 
     def _missing(self, names: Sequence[str]) -> DataError:
-        more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
         return DataError(
-            f"{self.path} lacks {', '.join(map(repr, names[:3]))}{more}; it holds {len(self):,} proteins.",
+            f"{self.path} lacks {listed([repr(name) for name in names], 3)}; it holds "
+            f"{counted(len(self), 'protein')}.",
             given=list(names[:8]),
             nearest=nearest(names[0], self.names) if len(names) == 1 else (),
-            hint=f"Add what is missing: {_adding(self)}",
+            hint=f"Add them: {_adding(self)}",
         )
 
 
@@ -229,15 +237,14 @@ class JoinedEmbeddings(Embeddings):
 def open_embeddings(
     path: str | Path | Sequence[str | Path], *, unfinished: bool = False
 ) -> Embeddings | JoinedEmbeddings:
-    """Open a file of embeddings, or several to stand side by side.
+    """Open a file of embeddings, or several to join side by side.
 
     Args:
-        path: a file; or a list of files, of which the proteins that the first holds are taken, and their
-            embeddings joined along D.
-        unfinished: take a file, too, whose writer was killed or is still at work, with what it holds by now.
+        path: a file; or a list of files, whose embeddings of the first file's proteins are joined along D.
+        unfinished: also open a file whose writer was killed or is still running, with what it holds so far.
 
     Raises:
-        DataError: it is no such file, is damaged or unfinished; or the files do not go together.
+        DataError: it is not a file of embeddings, is damaged or unfinished; or the files do not fit together.
     """
     if not isinstance(path, (str, Path)):
         paths = list(path)
@@ -247,16 +254,21 @@ def open_embeddings(
         if len(parts) == 1:
             return parts[0]
         return JoinedEmbeddings([parts[0], *(part.select(parts[0].names) for part in parts[1:])])
-    with opened(Path(path)) as file:
-        mapped = map_file(file, path)
+    try:
+        with Path(path).open("rb") as file:
+            mapped = map_file(file, path)
+    except OSError as error:
+        if isinstance(error, DataError):
+            raise
+        raise unreadable(path, error) from error
     record, begin = read_head(mapped, path)
     found = contents(mapped, path, record, begin)
     if not (found.complete or unfinished):
         raise DataError(
-            f"{path} is unfinished: {len(found.entries.names):,} proteins are in it, and whoever wrote it "
-            "was stopped or is still at work.",
+            f"{path} is unfinished: it holds {counted(len(found.entries.names), 'protein')}, and its "
+            "writer was stopped or is still running.",
             given=str(path),
-            hint="Type the same 'holotype embed' command again: it goes on where it stopped.",
+            hint="Repeat the 'holotype embed' command: it continues where it stopped.",
         )
     return Embeddings(str(path), record, found.entries.arrays(), mapped, complete=found.complete)
 
@@ -266,42 +278,35 @@ def check_same_features(
 ) -> None:
     """Refuse embeddings that were not made like those a model was trained on.
 
-    Weights, architecture, pooling and windows have to be the same. In which dtype they were computed and
-    stored only rounds them, and may differ.
+    Weights, architecture, pooling and windows must be the same. The dtypes of computation and storage only
+    round the numbers, and may differ.
 
     Args:
         wanted: the encoder record of the model, or several; see `Embeddings.record`.
-        have: that of the embeddings.
-        what: how the message calls the model.
+        have: the record of the embeddings, or several.
+        what: the model in messages.
 
     Raises:
-        DataError: the fields that differ, and the command that makes the right embeddings.
+        DataError: the message lists the fields that differ and the command that makes the right embeddings.
     """
     theirs, ours = _records(wanted), _records(have)
     type_this = "\n  ".join(map(embed_command, theirs))
     if len(theirs) != len(ours):
         raise DataError(
-            f"{what} takes the embeddings of {len(theirs)} encoder{'s' * (len(theirs) > 1)} side by side, "
-            f"and these are of {len(ours)}.",
+            f"{what} takes the embeddings of {counted(len(theirs), 'encoder')} side by side; these are of "
+            f"{len(ours)}.",
             given=[one.get("encoder") for one in ours],
             hint=type_this,
         )
-    problems = []
-    for one, other in zip(theirs, ours, strict=True):
-        for key in _SAME:
-            if one.get(key) != other.get(key):
-                problems.append(
-                    f"{key}: {shown(one.get(key))} in {what}, {shown(other.get(key))} in the embeddings"
-                )
+    problems = [
+        line
+        for one, other in zip(theirs, ours, strict=True)
+        for line in differences(one, other, FEATURES, f"in {what}", "in the embeddings")
+    ]
     if problems:
         made = " + ".join(str(one.get("encoder")) for one in theirs)
         raise DataError(
-            "\n".join(
-                [
-                    f"these embeddings are not what {what} was trained on ({made}):",
-                    *(f"  {p}" for p in problems),
-                ]
-            ),
+            f"these embeddings are not what {what} was trained on ({made}):\n{bulleted(problems)}",
             problems=problems,
             given=[dict(one) for one in ours],
             hint=type_this,
@@ -309,7 +314,7 @@ def check_same_features(
 
 
 def embed_command(record: Record) -> str:
-    """The command that makes embeddings of this record from a FASTA file."""
+    """The command that makes embeddings with this record from a FASTA file."""
     words = ["holotype embed FASTA -o OUT --encoder", str(record.get("encoder"))]
     for key, default in (
         ("pooling", "none"),
@@ -338,7 +343,7 @@ def _check_joinable(first: Embeddings, other: Embeddings) -> None:
     changed = np.flatnonzero((first._entries.sequences != other._entries.sequences).any(axis=1))
     if len(changed):
         raise DataError(
-            f"{first.names[changed[0]]!r} is another sequence in {first.path} than in {other.path}.",
+            f"{first.names[changed[0]]!r} has another sequence in {first.path} than in {other.path}.",
             given=first.names[changed[0]],
         )
     differ = np.flatnonzero(first.lengths != other.lengths)
@@ -353,10 +358,10 @@ def _check_joinable(first: Embeddings, other: Embeddings) -> None:
 
 
 def _reopen(path: str, names: tuple[str, ...], places: np.ndarray) -> Embeddings:
-    """What was opened in another process."""
+    """The embeddings that another process pickled."""
     whole = open_embeddings(path, unfinished=True)
     by_place = {place: name for name, place in zip(whole.names, whole._entries.places.tolist(), strict=True)}
     try:
         return whole.rename({n: by_place[p] for n, p in zip(names, places.tolist(), strict=True)})
     except KeyError:
-        raise damaged(path, "it is another file than before") from None
+        raise damaged(path, "it is not the file that was pickled") from None

@@ -5,13 +5,12 @@
     embed(read_proteins("yeast.fasta"), "unirep_256", "yeast.emb")
 
 Proteins are sorted by length and batched by a budget of residues, the longest first. Each is written as soon
-as it is known, so calling again goes on after a kill. A protein that is too long for its encoder is an
-error, unless windows were asked for; none is ever left out.
+as it is computed, so the same call continues after a kill. A protein that is too long for its encoder is an
+error unless windows are given; no protein is left out.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import time
@@ -25,12 +24,14 @@ import numpy as np
 import torch
 
 from holotype.errors import ConfigError, DataError
+from holotype.files import check_new, sha256_of_parts
 from holotype.home import cache_home
 from holotype.proteins.data.embedding_writer import EmbeddingWriter, check_same_record, hash_sequence
 from holotype.proteins.data.embeddings import Embeddings, JoinedEmbeddings, open_embeddings
 from holotype.proteins.prediction.encoders import EncoderSpec, Source, find, load, load_encoder
 from holotype.store.blobs import make_folder
 from holotype.store.locks import is_held
+from holotype.text import counted, listed
 
 __all__ = ["EncoderSpec", "embed", "embeddings_for", "load_encoder", "windows"]
 
@@ -53,27 +54,27 @@ def embed(
 ) -> Embeddings:
     """Embed proteins into a file.
 
-    What the file holds already is not computed again, so the same call goes on after an interruption, and a
-    call with more sequences adds them.
+    Proteins that the file holds are not computed again, so the same call continues after an interruption, and
+    a call with more sequences adds them.
 
     Args:
         sequences: name → sequence, upper-case letters A–Z; see `holotype.proteins.data.fasta.read_proteins`.
         spec: the encoder.
         path: the file.
-        progress: called with the residues that are done, and all; first with those that were there.
-        residues_per_batch: how many residues, padding included, are run at once; what suits the
-            encoder if None. It changes speed and memory, and numbers only by rounding.
-        resume: go on with a file that is there; if False, such a file is an error.
-        overwrite: replace a file that is there.
+        progress: called with the residues done and all residues; first with those the file held.
+        residues_per_batch: residues, padding included, of a batch; chosen by the encoder if None. It changes
+            speed and memory, and numbers only by rounding.
+        resume: continue an existing file; if False, such a file is an error.
+        overwrite: replace an existing file.
         device: where the network runs.
 
     Returns:
         The embeddings of these proteins, in their order. The file may hold more.
 
     Raises:
-        DataError: a sequence cannot be embedded (empty, no letters, too long, its embedding not finite); or
+        DataError: a sequence cannot be embedded (empty, not letters, too long, its embedding not finite); or
             the file holds other embeddings, or the same name with another sequence, or has a writer.
-        ConfigError: the encoder cannot do what is asked.
+        ConfigError: the encoder does not support what `spec` asks for.
         StoreError: the file cannot be written.
     """
     spec = EncoderSpec.parse(spec)
@@ -81,15 +82,11 @@ def embed(
     _check_sequences(sequences)
     if residues_per_batch is not None and residues_per_batch < 1:
         raise ConfigError(
-            f"residues_per_batch is 1 or more, got {residues_per_batch}.", given=residues_per_batch
+            f"residues_per_batch: expected 1 or more, got {residues_per_batch}.", given=residues_per_batch
         )
     _check_device(device)
-    if path.exists() and not overwrite and not resume:
-        raise DataError(
-            f"{path} is there already.",
-            given=str(path),
-            hint="Set overwrite=True or resume=True.",
-        )
+    if not resume:
+        check_new(path, overwrite=overwrite)
     source = find(spec)
     there = None if overwrite else _all_there(sequences, spec, source, path)
     if there is not None:
@@ -112,15 +109,15 @@ def embeddings_for(
     progress: Progress | None = None,
     device: str | torch.device = "cpu",
 ) -> Embeddings:
-    """The embeddings of proteins, from the user's cache folder where they were made before.
+    """The embeddings of proteins, from the user's cache folder as far as it has them.
 
-    There is one file for each encoder with its weights, code and settings; in it, a protein goes by its
-    sequence. So whatever was embedded for one set of proteins is there for every other that shares some,
-    under any name. Processes that need the same file wait for one another.
+    The cache has one file for each encoder with its weights, code and settings, in which a protein is named
+    by its sequence. So a sequence that was embedded for one set of proteins is reused for any other set,
+    under any name. Processes that need the same file wait for each other.
 
     Args:
         sequences: name → sequence.
-        specs: the encoder; or several, whose embeddings stand side by side.
+        specs: the encoder; or several, whose embeddings are joined side by side.
         folder: where to keep the files; ``embeddings`` in `holotype.home.cache_home` if None.
         progress: as for `embed`, for each encoder.
         device: where networks run.
@@ -141,11 +138,8 @@ def embeddings_for(
     return parts[0] if len(parts) == 1 else JoinedEmbeddings(parts)
 
 
-# -- what is to be done -------------------------------------------------------------------------
-
-
 class _Piece(NamedTuple):
-    """What is run at once of a protein: all of it, or a window."""
+    """A part of a protein that is embedded at once: all of it, or a window."""
 
     name: str
     start: int
@@ -154,49 +148,47 @@ class _Piece(NamedTuple):
 
 def _check_sequences(sequences: Mapping[str, str]) -> None:
     if not sequences:
-        raise DataError("no protein was given.", given=sequences)
+        raise DataError("no proteins were given.", given=sequences)
     for name, sequence in sequences.items():
         if not isinstance(name, str) or not name:
-            raise DataError(f"{name!r} is no name of a protein.", given=name)
+            raise DataError(f"{name!r} is not the name of a protein.", given=name)
         if not isinstance(sequence, str) or not sequence:
             raise DataError(f"{name!r} has no sequence.", given=name)
         if not (sequence.isascii() and sequence.isalpha() and sequence.isupper()):
             raise DataError(
-                f"the sequence of {name!r} holds more than the letters A to Z, upper case.",
+                f"the sequence of {name!r} holds other characters than upper-case letters A to Z.",
                 given=name,
-                hint="holotype.proteins.data.fasta.read_proteins puts right what is found in FASTA files.",
+                hint="holotype.proteins.data.fasta.read_proteins corrects what FASTA files hold.",
             )
 
 
 def _check_device(device: str | torch.device) -> None:
     try:
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch was built without it, or there is none
+    except (RuntimeError, AssertionError) as error:
         text = str(error).splitlines()[0]
         raise ConfigError(f"device {device} cannot be used: {text}", given=str(device)) from error
 
 
 def _pieces(sequences: Mapping[str, str], net: Any, spec: EncoderSpec) -> dict[str, list[_Piece]]:
-    """What to run for each protein.
+    """The pieces of each protein.
 
     Raises:
-        DataError: proteins are too long; it names them.
+        DataError: proteins are too long; the message names them.
     """
     if spec.window is None:
         limit = net.max_residues
         long = {n: len(s) for n, s in sequences.items() if limit is not None and len(s) > limit}
         if long:
             shown = sorted(long, key=lambda name: (-long[name], name))
-            more = f", and {len(long) - _SHOWN:,} more" if len(long) > _SHOWN else ""
             raise DataError(
-                f"{spec.name!r} takes at most {limit:,} residues, and {len(long):,} "
-                f"protein{'s have' if len(long) > 1 else ' has'} more: "
-                + ", ".join(f"{name} ({long[name]:,})" for name in shown[:_SHOWN])
-                + f"{more}.",
+                f"{spec.name!r} takes at most {limit:,} residues, and {counted(len(long), 'protein')} "
+                f"{'have' if len(long) > 1 else 'has'} more: "
+                f"{listed([f'{name} ({long[name]:,})' for name in shown], _SHOWN)}.",
                 problems=[f"{name}: {long[name]} residues" for name in shown],
                 given=shown[:_SHOWN],
                 hint=f"Embed them in windows: holotype embed --window {limit} --overlap {limit // 10}. "
-                "Or, for a model that was trained without windows, leave them out: "
+                "For a model that was trained without windows, leave them out: "
                 f"holotype predict --max-residues {limit}",
             )
     return {
@@ -206,7 +198,7 @@ def _pieces(sequences: Mapping[str, str], net: Any, spec: EncoderSpec) -> dict[s
 
 
 def windows(length: int, window: int | None, overlap: int) -> list[tuple[int, int]]:
-    """Where windows begin, and their sizes: all of one size, the last one moved back to end with the protein.
+    """Starts and sizes of the windows: all of one size, the last one ends where the protein ends.
 
     >>> windows(25, 10, 2)
     [(0, 10), (8, 10), (15, 10)]
@@ -220,7 +212,7 @@ def windows(length: int, window: int | None, overlap: int) -> list[tuple[int, in
 
 
 def _batches(pieces: Iterable[_Piece], residues: int) -> Iterator[list[_Piece]]:
-    """Pieces of like sizes together, the largest first; so many residues with padding, or one piece."""
+    """Batches of pieces of similar size, the largest first; at most so many padded residues, or one piece."""
     batch: list[_Piece] = []
     for piece in sorted(pieces, key=lambda piece: -piece.size):
         if batch and (len(batch) + 1) * batch[0].size > residues:
@@ -229,9 +221,6 @@ def _batches(pieces: Iterable[_Piece], residues: int) -> Iterator[list[_Piece]]:
         batch.append(piece)
     if batch:
         yield batch
-
-
-# -- doing it -----------------------------------------------------------------------------------
 
 
 def _fill(
@@ -245,7 +234,7 @@ def _fill(
     progress: Progress | None,
     labels: Mapping[str, str] | None = None,
 ) -> None:
-    """Compute and write what is missing."""
+    """Compute and write the proteins that the file lacks."""
     missing = writer.missing(sequences)
     total = sum(map(len, sequences.values()))
     done = total - sum(len(sequences[name]) for name in missing)
@@ -273,7 +262,7 @@ def _fill(
 
 
 class _Windows:
-    """The embedding of a long protein, while its windows come in; overlaps are averaged."""
+    """The embedding of a long protein, assembled from its windows; overlaps are averaged."""
 
     def __init__(self, length: int, count: int) -> None:
         self._length, self._left = length, count
@@ -281,7 +270,7 @@ class _Windows:
         self._times = np.zeros((length, 1), np.float32)
 
     def add(self, start: int, rows: np.ndarray) -> np.ndarray | None:
-        """The whole embedding, once all windows are there."""
+        """The whole embedding once all windows were added, else None."""
         if self._sum is None:
             self._sum = np.zeros((self._length, rows.shape[1]), np.float32)
         self._sum[start : start + len(rows)] += rows
@@ -291,7 +280,7 @@ class _Windows:
 
 
 def _pooled(rows: np.ndarray, pooling: str) -> np.ndarray:
-    """(L, D) → (1, D) for each statistic side by side, or as they are; not rounded yet."""
+    """(L, D) → (1, D) for each statistic, side by side; or the rows unchanged. Not rounded yet."""
     if pooling == "none" or (len(rows) == 1 and pooling == "mean"):
         return rows
     statistics = {
@@ -321,7 +310,7 @@ def _run(
             ) from error
         emb = None
     if emb is None:
-        # Outside the handler, so that what did not fit is freed.
+        # Outside the handler, so that the memory is free again.
         middle = len(batch) // 2
         yield from _run(net, sequences, batch[:middle], device)
         yield from _run(net, sequences, batch[middle:], device)
@@ -329,34 +318,31 @@ def _run(
     whole = bool(getattr(net, "whole_protein", False))
     if emb.shape != (len(batch), 1 if whole else tokens.shape[1], net.embedding_dim):
         raise DataError(
-            f"{type(net).__name__} gave embeddings of shape {emb.shape} for {len(batch)} proteins of up to "
-            f"{tokens.shape[1]} residues and embedding_dim {net.embedding_dim}.",
+            f"{type(net).__name__} returned embeddings of shape {emb.shape} for {len(batch)} proteins of up "
+            f"to {tokens.shape[1]} residues and embedding_dim {net.embedding_dim}.",
             given=emb.shape,
         )
     for rows, text in zip(emb, texts, strict=True):
         yield rows if whole else rows[: len(text)]
 
 
-# -- what was done before -----------------------------------------------------------------------
-
-
 def _all_there(
     sequences: Mapping[str, str], spec: EncoderSpec, source: Source, path: Path
 ) -> Embeddings | None:
-    """The embeddings, if a finished file holds them all: no network is needed to see that.
+    """The embeddings, if a finished file holds them all; this needs no network.
 
     Raises:
-        DataError: it holds other embeddings, or other sequences: that is told before weights are fetched.
+        DataError: it holds other embeddings, or other sequences; raised before weights are fetched.
     """
     if not path.exists():
         return None
     try:
         found = open_embeddings(path, unfinished=True)
     except DataError:
-        return None  # the writer will tell, or replace what is less than a head
+        return None  # the writer raises the error, or replaces an incomplete head
     there = found.record
     if (there["pooling"], spec.pooling) == ("mean", "none"):
-        return None  # an encoder of whole proteins records that it pools, and only the network knows
+        return None  # an encoder of whole proteins records "mean", which only the network knows
     known = {key: value for key, value in asdict(spec).items() if key != "name"}
     known["weights_sha256"] = source.weights_sha256
     if source.architecture is not None:
@@ -383,11 +369,13 @@ def _cached(
         if there is not None and not names:
             return there.rename(keys)
         if path.exists() and is_held(path):
-            time.sleep(_POLL_S)  # another process is making them; its lock says nothing when it is done
+            time.sleep(_POLL_S)  # another process writes them; there is no signal when it finishes
             continue
         missing = {key: sequences[name] for key, name in names.items()}
         net, record = loaded = loaded or load(spec, source)
-        _pieces({names[key]: sequence for key, sequence in missing.items()}, net, spec)  # errors call names
+        _pieces(
+            {names[key]: sequence for key, sequence in missing.items()}, net, spec
+        )  # errors need the names
         pieces = _pieces(missing, net, spec)
         try:
             with EmbeddingWriter(path, record) as writer:
@@ -398,19 +386,19 @@ def _cached(
 
 
 def _cache_name(spec: EncoderSpec, source: Source) -> str:
-    """One name for one way to embed: everything that decides which numbers come out."""
+    """A name for everything that decides which numbers are computed."""
     import holotype
 
     settings = {key: value for key, value in asdict(spec).items() if key != "name"}
     how = [source.architecture, source.weights_sha256, source.settings, settings]
     if source.weights_sha256 is None:
         how.append(holotype.__version__)
-    key = hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()
+    key = sha256_of_parts(json.dumps(how, sort_keys=True))
     return f"{Path(source.encoder).stem}-{key[:20]}.emb"
 
 
 def _open_cache(path: Path) -> Embeddings | None:
-    """What a file in the cache holds. One that is damaged is moved aside: it can be made again."""
+    """A file of the cache. A damaged one is moved aside, because it can be computed again."""
     if not path.exists() or path.stat().st_size == 0:
         return None
     try:
@@ -420,5 +408,5 @@ def _open_cache(path: Path) -> Embeddings | None:
             return None  # its head is being written
         aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
         path.replace(aside)
-        warnings.warn(f"{error.args[0]}\n  Moved to {aside}, and made again.", stacklevel=2)
+        warnings.warn(f"{error.args[0]}\n  It was moved to {aside} and is computed again.", stacklevel=2)
         return None

@@ -1,10 +1,9 @@
-"""Which encoder is meant: by an entry's name, an architecture's, or a file; and what is recorded of it."""
+"""Encoders by the name of an entry, an architecture or a file; and the record of what they compute."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,9 +12,12 @@ from holotype.catalog.network_record import record_of
 from holotype.catalog.registry import default_registry
 from holotype.catalog.values import fingerprint
 from holotype.errors import AmbiguousNameError, ConfigError, DataError, UnknownModelError
+from holotype.files import sha256_of
+from holotype.mappings import key_problems
 from holotype.names import nearest
 from holotype.proteins.data.embedding_log import DTYPES, POOLINGS
 from holotype.tasks import Task
+from holotype.text import bulleted
 from holotype.weights.own_file import load_checkpoint
 from holotype.weights.pretrained import load_pretrained_model
 
@@ -30,20 +32,20 @@ WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".npz")
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """What turns sequences into embeddings.
+    """An encoder and how it embeds sequences.
 
     Attributes:
-        name: a pretrained entry; an architecture that has exactly one, or needs no weights; or a weight
+        name: a pretrained entry; an architecture that has exactly one entry or needs no weights; or a weight
             file that `holotype.save_pretrained` wrote.
-        pooling: ``"none"`` for a row for each residue; statistics over them, side by side, for one row
-            a protein: ``"mean"``, ``"mean+std"``, ``"mean+max"`` or ``"mean+std+max"``.
-        dtype: what is stored, ``"float16"`` or ``"float32"``.
-        compute_dtype: what the encoder multiplies in, ``"float32"`` or ``"bfloat16"``.
-        window: longer proteins are embedded in windows of so many residues; None for whole proteins.
+        pooling: ``"none"`` for a row for each residue; or statistics over the residues, side by side in one
+            row: ``"mean"``, ``"mean+std"``, ``"mean+max"`` or ``"mean+std+max"``.
+        dtype: of the file, ``"float16"`` or ``"float32"``.
+        compute_dtype: of the encoder's matrix products, ``"float32"`` or ``"bfloat16"``.
+        window: the residues of a window, in which longer proteins are embedded; None for whole proteins.
         overlap: residues that neighbouring windows share; their embeddings are averaged.
 
     Raises:
-        ConfigError: it lists every value that is out of its range.
+        ConfigError: it lists every value that is out of range.
     """
 
     name: str
@@ -56,56 +58,57 @@ class EncoderSpec:
     def __post_init__(self) -> None:
         problems = []
         if not isinstance(self.name, str) or not self.name.strip():
-            problems.append(f"name: the name of an encoder, got {self.name!r}")
+            problems.append(f"name: expected the name of an encoder, got {self.name!r}")
         choices = (("pooling", POOLINGS), ("dtype", DTYPES), ("compute_dtype", COMPUTE_DTYPES))
         for key, allowed in choices:
             if (value := getattr(self, key)) not in tuple(allowed):
-                problems.append(f"{key}: one of {', '.join(allowed)}, got {value!r}")
+                problems.append(f"{key}: expected one of {', '.join(allowed)}, got {value!r}")
         if self.window is not None and (type(self.window) is not int or self.window < 1):
-            problems.append(f"window: 1 residue or more, or None, got {self.window!r}")
+            problems.append(f"window: expected 1 residue or more, or None, got {self.window!r}")
         elif type(self.overlap) is not int or self.overlap < 0:
-            problems.append(f"overlap: 0 residues or more, got {self.overlap!r}")
+            problems.append(f"overlap: expected 0 residues or more, got {self.overlap!r}")
         elif self.window is None and self.overlap:
-            problems.append(f"overlap: {self.overlap}, without a window to overlap")
+            problems.append(f"overlap: {self.overlap}, but there is no window")
         elif self.window is not None and self.overlap >= self.window:
-            problems.append(f"overlap: {self.overlap}, in windows of {self.window}; it has to be less")
+            problems.append(f"overlap: expected less than the window of {self.window}, got {self.overlap}")
         _refuse(problems, self.name)
 
     @classmethod
     def parse(cls, given: EncoderSpec | str | Mapping[str, Any]) -> EncoderSpec:
-        """An encoder as a recipe has it: a name, or a mapping of the attributes above.
+        """An encoder as recipes write it: a name, or a mapping of the attributes above.
 
         >>> EncoderSpec.parse({"name": "unirep_256", "pooling": "mean"}).pooling
         'mean'
 
         Raises:
-            ConfigError: an unknown key, no name, or a value out of its range.
+            ConfigError: an unknown key, no name, or a value out of range.
         """
         if isinstance(given, EncoderSpec):
             return given
         if isinstance(given, str):
             return cls(given)
         if not isinstance(given, Mapping):
-            raise ConfigError(f"an encoder is a name or a mapping, got {type(given).__name__}.", given=given)
+            raise ConfigError(
+                f"an encoder must be a name or a mapping, got {type(given).__name__}.", given=given
+            )
         known = [field.name for field in fields(cls)]
-        unknown = [key for key in given if key not in known]
-        problems = [f"{key}: no such key; there are {', '.join(known)}" for key in unknown]
+        problems = key_problems(given, known)
         if "name" not in given:
-            problems.append("name: which encoder?")
-        _refuse(problems, dict(given), nearest(str(unknown[0]), known) if unknown else ())
+            problems.append("name: missing; the name of an encoder")
+        _refuse(problems, dict(given))
         return cls(**given)
 
 
 def load_encoder(spec: EncoderSpec | str | Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of an encoder, ready to run, and the record that is kept with all it makes.
+    """The network of an encoder, ready to run, and the record that is stored with its embeddings.
 
     Returns:
         The network in evaluation mode; and the encoder record, see `holotype.proteins.data.embeddings`.
 
     Raises:
-        UnknownModelError: no entry, architecture or file of that name.
-        DataError: it is no encoder; or an architecture without weights, or with several.
-        ConfigError: it cannot do what is asked.
+        UnknownModelError: no entry, architecture or file has that name.
+        DataError: it is not an encoder, or an architecture without weights.
+        ConfigError: the encoder does not support the pooling, window or dtype.
         LoadingError, FetchError, …: as `holotype.load_pretrained_model`.
     """
     spec = EncoderSpec.parse(spec)
@@ -113,14 +116,14 @@ def load_encoder(spec: EncoderSpec | str | Mapping[str, Any]) -> tuple[nn.Module
 
 
 class Source(NamedTuple):
-    """Where an encoder comes from, found out without loading it.
+    """Where an encoder comes from, without loading it.
 
     Attributes:
         kind: "entry", "architecture" or "file".
-        encoder: what the record calls it.
-        architecture: its qualified name; None for a file, which tells only when it is read.
+        encoder: its name in the record.
+        architecture: its qualified name; None for a file, which has to be read first.
         weights_sha256: of the weight file; None without weights.
-        settings: what else decides which numbers come out: a config, and the text of its code.
+        settings: what else decides the numbers: the config, and a hash of the code.
     """
 
     kind: str
@@ -131,19 +134,18 @@ class Source(NamedTuple):
 
 
 def find(spec: EncoderSpec) -> Source:
-    """Find out what an encoder's name means, without torch and without fetching anything.
+    """Find the encoder that a name means, without torch and without fetching anything.
 
     Raises:
-        UnknownModelError, AmbiguousNameError: it means nothing, or several entries.
-        DataError: it is no encoder; or there is no such file.
+        UnknownModelError, AmbiguousNameError: the name means nothing, or several entries.
+        DataError: it is not an encoder; or the file does not exist.
     """
     name = spec.name
     if name.endswith(WEIGHT_FILES):
         file = Path(name)
         if not file.is_file():
-            raise DataError(f"there is no weight file {name}.", given=name)
-        with file.open("rb") as opened:
-            return Source("file", name, None, hashlib.file_digest(opened, "sha256").hexdigest(), None)
+            raise DataError(f"no weight file named {name}.", given=name)
+        return Source("file", name, None, sha256_of(file), None)
     if default_registry.pretrained_exists(name):
         return _entry(name)
     try:
@@ -152,10 +154,10 @@ def find(spec: EncoderSpec) -> Source:
         encoders = [*default_registry.list_models(task=Task.PROTEIN_EMBEDDING)]
         encoders += default_registry.list_pretrained_models(task=Task.PROTEIN_EMBEDDING)
         raise UnknownModelError(
-            f"there is no encoder {name!r}.",
+            f"no encoder named {name!r}.",
             given=name,
             nearest=nearest(name, encoders),
-            hint=f"See them all: holotype list --task {Task.PROTEIN_EMBEDDING}",
+            hint=f"See all: holotype list --task {Task.PROTEIN_EMBEDDING}",
         ) from error
     _check_task(info)
     entries = default_registry.list_pretrained_models(network=info.qualified_name)
@@ -194,27 +196,27 @@ def _architecture_of(entry: Any) -> ModelInfo:
 def _check_task(info: ModelInfo) -> None:
     if info.task != Task.PROTEIN_EMBEDDING:
         raise DataError(
-            f"{info.qualified_name!r} is no encoder: its task is {info.task}.",
+            f"{info.qualified_name!r} is not an encoder: its task is {info.task}.",
             given=info.name,
             hint=f"See the encoders: holotype list --task {Task.PROTEIN_EMBEDDING}",
         )
 
 
 def _code(info: ModelInfo) -> str | None:
-    """The sha256 of the file that defines an architecture: edited code makes other embeddings."""
+    """The sha256 of the file that defines an architecture: edited code computes other embeddings."""
     file = Path(info.file or "")
-    if file.suffix != ".py":  # named in a table, which says nothing of the code
+    if file.suffix != ".py":  # a row of a table, which does not hold the code
         words = (info.module or "").split(".")
         places = (file.parent.joinpath(*words[at:]).with_suffix(".py") for at in range(len(words)))
         file = next((place for place in places if place.is_file()), file)
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        return sha256_of(file)
     except OSError:
         return None
 
 
 def load(spec: EncoderSpec, source: Source) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of what was found, and its record; see `load_encoder`."""
+    """The network of a source, and its record; see `load_encoder`."""
     net: Any
     if source.kind == "entry":
         net, info = load_pretrained_model(source.encoder, inference=True, registry=default_registry)
@@ -232,16 +234,16 @@ def load(spec: EncoderSpec, source: Source) -> tuple[nn.Module, dict[str, Any]]:
                 f"{source.encoder!r} has no pretrained entry: its embeddings would be of random weights.",
                 given=spec.name,
                 nearest=default_registry.list_pretrained_models(task=Task.PROTEIN_EMBEDDING)[:5],
-                hint="Give a weight file of one's own: --encoder my.safetensors",
+                hint="Give a weight file: --encoder my.safetensors",
             )
     if getattr(net, "task", Task.PROTEIN_EMBEDDING) != Task.PROTEIN_EMBEDDING or not hasattr(net, "tokenize"):
-        raise DataError(f"{spec.name!r} is no encoder: a {type(net).__name__}.", given=spec.name)
+        raise DataError(f"{spec.name!r} is not an encoder: a {type(net).__name__}.", given=spec.name)
     pooling = _checked_pooling(net, spec)
     if hasattr(net, "set_compute_dtype"):
         net.set_compute_dtype(spec.compute_dtype)
     elif spec.compute_dtype != "float32":
         raise ConfigError(
-            f"{spec.name!r} computes in float32, got {spec.compute_dtype!r}.", given=spec.compute_dtype
+            f"{spec.name!r} computes in float32 only, got {spec.compute_dtype!r}.", given=spec.compute_dtype
         )
     origin = record_of(net) or {}
     record = {
@@ -257,29 +259,28 @@ def load(spec: EncoderSpec, source: Source) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def _checked_pooling(net: Any, spec: EncoderSpec) -> str:
-    """What pooling is recorded; refuse what the encoder cannot do."""
+    """The pooling for the record; refuse what the encoder does not support."""
     if getattr(net, "whole_protein", False):
         if spec.pooling not in ("none", "mean") or spec.window is not None:
             what = "window" if spec.pooling in ("none", "mean") else f"pooling: {spec.pooling}"
             raise ConfigError(
-                f"{spec.name!r} gives one row for a whole protein: there is no {what}.", given=spec.name
+                f"{spec.name!r} returns one row for a whole protein and takes no {what}.", given=spec.name
             )
         return "mean"  # of one row
     limit = net.max_residues
     if spec.window is not None and limit is not None and spec.window > limit:
         raise ConfigError(
-            f"window: {spec.window} residues, and {spec.name!r} takes at most {limit}.",
+            f"window: {spec.name!r} takes at most {limit} residues, got {spec.window}.",
             given=spec.window,
             hint=f"--window {limit}",
         )
     return spec.pooling
 
 
-def _refuse(problems: Sequence[str], given: object, near: Iterable[str] = ()) -> None:
+def _refuse(problems: Sequence[str], given: object) -> None:
     if problems:
         raise ConfigError(
-            "\n".join(["that encoder cannot be used:", *(f"  {one}" for one in problems)]),
+            f"this encoder cannot be used:\n{bulleted(problems)}",
             problems=problems,
             given=given,
-            nearest=near,
         )

@@ -137,10 +137,10 @@ def test_overwriting_is_done_when_asked_for_and_leaves_readers_alone(file):
 def test_what_is_no_file_of_embeddings_is_told_and_kept(tmp_path, content):
     path = tmp_path / "other"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="no file of embeddings"):
+    with pytest.raises(DataError, match="not a file of embeddings"):
         open_embeddings(path)
     if content:
-        with pytest.raises(DataError, match="no file of embeddings"):
+        with pytest.raises(DataError, match="not a file of embeddings"):
             EmbeddingWriter(path, RECORD)
         assert path.read_bytes() == content
 
@@ -172,7 +172,7 @@ def test_cut_off_at_any_byte_it_is_gone_on_with(file, tmp_path):
     edges = {at + by for at in range(0, len(whole), 64) for by in (-1, 0, 1)}
     for size in sorted({*range(0, len(whole), 9), *edges} & {*range(len(whole))}):
         cut.write_bytes(whole[:size])
-        with pytest.raises(DataError, match=r"unfinished|no file of embeddings|damaged: its beginning"):
+        with pytest.raises(DataError, match=r"unfinished|not a file of embeddings|damaged: its beginning"):
             open_embeddings(cut)
         with EmbeddingWriter(cut, RECORD) as writer:
             assert len(writer) == sum(end <= size for end in ends), size
@@ -277,7 +277,7 @@ def test_indexes_are_written_on_the_way(tmp_path, monkeypatch):
             writer.add(name, SEQUENCES[name], VALUES[name])
         raise RuntimeError
     assert path.read_bytes().count(b"indexes\n") > 2
-    with pytest.raises(DataError, match="unfinished: 6 proteins"):
+    with pytest.raises(DataError, match="unfinished: it holds 6 proteins"):
         open_embeddings(path)
     check(open_embeddings(path, unfinished=True))
     write(path)
@@ -320,13 +320,13 @@ def test_names_may_be_anything(tmp_path):
     "record", [{}, {**RECORD, "dim": 0}, {**RECORD, "dtype": "int8"}, {**RECORD, "pooling": "max"}]
 )
 def test_a_record_that_does_not_tell_what_the_file_needs(tmp_path, record):
-    with pytest.raises(DataError, match="no encoder record"):
+    with pytest.raises(DataError, match="not an encoder record"):
         EmbeddingWriter(tmp_path / "x.emb", record)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(StoreError, match="cannot write"):
+    with pytest.raises(StoreError, match="cannot be written"):
         EmbeddingWriter(tmp_path / "none" / "x.emb", RECORD)
 
 
@@ -369,7 +369,7 @@ def test_they_go_to_other_processes(file):
         sent = pool.apply(operator.getitem, (open_embeddings([file, file]), "p5"))
     assert sent.shape == (len(SEQUENCES["p5"]), 8)
     write(file, ["p0"], overwrite=True)
-    with pytest.raises(DataError, match="another file than before"):
+    with pytest.raises(DataError, match="not the file that was pickled"):
         pickle.loads(pickle.dumps(chosen))  # noqa: S301  # our own
 
 
@@ -431,7 +431,7 @@ def test_embeddings_as_a_model_knows_them():
     assert {problem.split(":")[0] for problem in failed.value.problems} == {"pooling", "window", "overlap"}
     command = "holotype embed FASTA -o OUT --encoder mine/tiny --pooling mean --window 500 --overlap 50"
     assert command in str(failed.value)
-    with pytest.raises(DataError, match="2 encoders side by side, and these are of 1"):
+    with pytest.raises(DataError, match="2 encoders side by side; these are of 1"):
         check_same_features([RECORD, RECORD], RECORD)
 
 
