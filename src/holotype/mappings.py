@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from holotype.errors import ConfigError
-from holotype.text import did_you_mean
+from holotype.text import did_you_mean, shown
 
 
 def read_mapping(source: Mapping[str, Any] | str | os.PathLike[str], how: str = "") -> Mapping[str, Any]:
@@ -24,7 +24,7 @@ def read_mapping(source: Mapping[str, Any] | str | os.PathLike[str], how: str = 
         return source
     if not isinstance(source, str | os.PathLike):
         raise ConfigError(
-            f"expected a mapping or the path of a YAML file, got {type(source).__name__}.", given=source
+            f"expected a mapping or the path of a YAML file, got {shown(source)}.", given=source
         )
     import json
     from pathlib import Path
@@ -47,7 +47,7 @@ def read_mapping(source: Mapping[str, Any] | str | os.PathLike[str], how: str = 
         raise ConfigError(f"{path} is nested too deeply.", given=source) from error
     if not isinstance(content, Mapping):
         expected = f"; {how}" if how else ""
-        raise ConfigError(f"{path} holds {type(content).__name__}, not a mapping{expected}.", given=source)
+        raise ConfigError(f"{path} holds {shown(content)}, not a mapping{expected}.", given=source)
     return content
 
 

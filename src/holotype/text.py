@@ -7,8 +7,10 @@ from holotype.names import nearest
 TYPE_CHECKING = False  # as `typing` has it, without importing it: listing pays for this module
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import Any
 
 SHOWN = 5  # how many of many names a message shows
+_VALUE = 60  # characters of a value in a message
 
 
 def did_you_mean(given: object, known: Iterable[str], otherwise: str = "") -> str:
@@ -56,6 +58,36 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def shown(value: object) -> str:
+    """The `repr` of a value, as far as it fits in a message."""
+    import reprlib
+
+    from holotype.frozen import FrozenList
+
+    class Short(reprlib.Repr):
+        """Builds no more than is shown: a few hundred bytes of YAML can stand for gigabytes."""
+
+        def repr1(self, x: Any, level: int) -> str:
+            if isinstance(x, dict):
+                return self.repr_dict(x, level)
+            if isinstance(x, FrozenList):
+                return self.repr_list(x, level)  # type: ignore[arg-type]  # it prints as a list
+            return super().repr1(x, level)
+
+        def repr_int(self, x: int, level: int) -> str:
+            try:
+                return super().repr_int(x, level)
+            except ValueError:  # Python refuses to write thousands of digits
+                return f"a number of {x.bit_length()} bits"
+
+    short = Short()
+    short.maxlevel = 4
+    short.maxdict = short.maxlist = short.maxtuple = short.maxset = short.maxfrozenset = 8
+    short.maxstring = short.maxlong = short.maxother = _VALUE
+    text = short.repr(value)
+    return text if len(text) <= _VALUE else f"{text[: _VALUE - 3]}…"
 
 
 def in_one_line(message: object) -> str:

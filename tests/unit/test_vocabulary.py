@@ -120,7 +120,7 @@ def test_numbers_with_an_exponent_are_numbers():
 
 def test_a_file_that_holds_no_mapping_says_what_it_should_hold(tmp_path):
     path = files.write_file(tmp_path / "a.yaml", b"[1, 2]")
-    with pytest.raises(ConfigError, match=r"a\.yaml holds list, not a mapping; a recipe holds model"):
+    with pytest.raises(ConfigError, match=r"a\.yaml holds \[1, 2\], not a mapping; a recipe holds model"):
         read_mapping(path, "a recipe holds model")
     files.write_file(path, as_yaml({"x": {"y": 1e-5}}))
     assert read_mapping(path) == {"x": {"y": 1e-5}}

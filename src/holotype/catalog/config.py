@@ -16,12 +16,12 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from holotype.catalog.parameters import problems_with, shown
+from holotype.catalog.parameters import problems_with
 from holotype.errors import ConfigError, RegistryError
 from holotype.mappings import key_problems, read_mapping
 from holotype.names import nearest
 from holotype.records import ModelInfo
-from holotype.text import bulleted
+from holotype.text import bulleted, shown
 
 Config = Mapping[str, Any] | str | os.PathLike[str]
 InfoOf = Callable[[str], ModelInfo]  # `get_model_info` of a registry or a zoo

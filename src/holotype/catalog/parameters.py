@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import numbers
 import os
-import reprlib
 import sys
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -19,10 +18,10 @@ from holotype.errors import ParameterError
 from holotype.frozen import FrozenList
 from holotype.names import nearest
 from holotype.records import Parameter
+from holotype.text import shown
 
 ANY = "anything"
 _BY_POSITION = "can only be passed by position, and parameters are passed by name"
-_SHOWN = 60  # characters of a value in a message
 
 
 class PositionalOnly(Parameter):
@@ -220,35 +219,6 @@ def _readable(hint: ast.expr) -> str:
     if isinstance(hint, ast.Subscript) and _name(hint.value) == "Literal":
         return "one of " + ", ".join(repr(choice) for choice in _choices(_arguments(hint)))
     return ast.unparse(hint)
-
-
-class _Short(reprlib.Repr):
-    """Builds no more of a text than is shown: a few hundred bytes of YAML can stand for gigabytes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxlevel = 4
-        self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 8
-        self.maxstring = self.maxlong = self.maxother = _SHOWN
-
-    def repr1(self, x: Any, level: int) -> str:
-        if isinstance(x, dict):
-            return self.repr_dict(x, level)
-        if isinstance(x, FrozenList):
-            return self.repr_list(x, level)  # type: ignore[arg-type]  # it prints as a list
-        return super().repr1(x, level)
-
-    def repr_int(self, x: int, level: int) -> str:
-        try:
-            return super().repr_int(x, level)
-        except ValueError:  # Python refuses to write thousands of digits
-            return f"a number of {x.bit_length()} bits"
-
-
-def shown(value: Any) -> str:
-    """The `repr` of a value, as far as it fits in a message."""
-    text = _Short().repr(value)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}…"
 
 
 def _shown(value: Any) -> str:

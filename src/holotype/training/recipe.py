@@ -23,14 +23,13 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_type_hints
 
-from holotype.catalog.parameters import shown
 from holotype.catalog.values import canonical
 from holotype.domains import domain_of, domains, resolve
 from holotype.errors import ConfigError, HolotypeError
 from holotype.files import sha256_of_parts
 from holotype.mappings import read_mapping, read_yaml
 from holotype.names import nearest
-from holotype.text import bulleted, did_you_mean, in_one_line, listed
+from holotype.text import bulleted, did_you_mean, in_one_line, listed, shown
 from holotype.training.recipe_parts import (
     RANGES,
     ModelPart,

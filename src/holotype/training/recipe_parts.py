@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from holotype.catalog.parameters import from_facts, problems_with, shown, to_facts
+from holotype.catalog.parameters import from_facts, problems_with, to_facts
+from holotype.text import shown
 
 # What must hold, and the words for it.
 Range = tuple[Callable[[Any], bool], str]

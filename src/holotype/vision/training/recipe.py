@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from holotype.catalog.parameters import problems_with, shown
+from holotype.catalog.parameters import problems_with
 from holotype.errors import HolotypeError
 from holotype.records import ModelInfo
 from holotype.tasks import Task
-from holotype.text import did_you_mean, in_one_line
+from holotype.text import did_you_mean, in_one_line, shown
 from holotype.training.recipe import Recipe, model_info
 from holotype.training.recipe_parts import FROM_1, RANGES, Range
 
