@@ -52,8 +52,8 @@ _ELSEWHERE = {
     "HolotypeError": ("holotype.errors", "HolotypeError"),
     "ModelInfo": ("holotype.records", "ModelInfo"),
     "PretrainedMetadata": ("holotype.records", "PretrainedMetadata"),
-    "load_checkpoint": ("holotype.weights.own_file", "load_checkpoint"),
-    "load_pretrained_model": ("holotype.weights.pretrained", "load_pretrained_model"),
+    "load_checkpoint": ("holotype.weights.open", "load_checkpoint"),
+    "load_pretrained_model": ("holotype.weights.open", "load_pretrained_model"),
     "save_pretrained": ("holotype.weights.save", "save_pretrained"),
 }
 
@@ -104,8 +104,7 @@ if TYPE_CHECKING:
     from holotype.errors import HolotypeError
     from holotype.records import ModelInfo, PretrainedMetadata
     from holotype.tasks import Task
-    from holotype.weights.own_file import load_checkpoint
-    from holotype.weights.pretrained import load_pretrained_model
+    from holotype.weights.open import load_checkpoint, load_pretrained_model
     from holotype.weights.save import save_pretrained
 
     check_config = registry.check_config

@@ -18,6 +18,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -379,7 +380,7 @@ CHILD = """
     from holotype.weights.checkpoint import read_checkpoint
     from holotype.weights.convert import convert
     from holotype.weights.program import load_program
-    from holotype.weights.weight_file import describe_file
+    from holotype.weights.inspect import inspect_file
 
     warnings.simplefilter("ignore")
     folder, good, out = (pathlib.Path(word) for word in sys.argv[1:4])
@@ -404,7 +405,7 @@ CHILD = """
                 way(path)
             except HolotypeError:
                 pass
-        describe_file(path)
+        inspect_file(path)
         for made in out.iterdir():
             made.unlink()
 
@@ -427,7 +428,7 @@ CHILD = """
     result = {}
     for path in sorted(folder.iterdir()):
         told = result[path.name] = {}
-        for name, way in {**WAYS, "describe": describe_file}.items():
+        for name, way in {**WAYS, "describe": inspect_file}.items():
             seen.clear()
             watching[0] = True
             try:
@@ -455,6 +456,9 @@ def results(tmp_path_factory):
     torch.save(STATE, good / "new.pt")
     torch.save(STATE, good / "old.pt", _use_new_zipfile_serialization=False)
     np.savez_compressed(good / "x.npz", w=np.ones(3))
+    (good / "x.onnx").write_bytes(
+        onnx.helper.make_model(onnx.helper.make_graph([], "x", [], [])).SerializeToString()
+    )
     text = json.dumps({"a": entry()}).encode()
     (good / "x.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(8))
     assert not copyreg._inverted_registry.get(0x7B)

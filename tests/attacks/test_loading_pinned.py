@@ -8,9 +8,9 @@ import torch
 
 from holotype import Registry
 from holotype.errors import CheckpointError, VerificationError
-from holotype.weights import pretrained
+from holotype.weights import open as opening
 from holotype.weights.checkpoint import read_checkpoint
-from holotype.weights.pinned import Pinned
+from holotype.weights.formats.opened import OpenedFile
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def files(tmp_path):
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no names for open files here")  # noqa: PTH112
 def test_a_file_that_takes_the_name_is_not_read(files):
     good, evil = files
-    with Pinned(good) as pinned:
+    with OpenedFile(good) as pinned:
         before = pinned.sha256()
         evil.replace(good)
         assert read_checkpoint(pinned).state["weight"].sum() == 4
@@ -32,8 +32,8 @@ def test_a_file_that_takes_the_name_is_not_read(files):
 
 def test_where_open_files_have_no_names_it_is_noticed(files, monkeypatch):
     good, evil = files
-    monkeypatch.setattr(Pinned, "handle", property(lambda self: str(self.path)))
-    with Pinned(good) as pinned:
+    monkeypatch.setattr(OpenedFile, "handle", property(lambda self: str(self.path)))
+    with OpenedFile(good) as pinned:
         evil.replace(good)
         with pytest.raises(CheckpointError, match="changed while it was read"):
             read_checkpoint(pinned)
@@ -41,12 +41,12 @@ def test_where_open_files_have_no_names_it_is_noticed(files, monkeypatch):
 
 def test_a_file_that_is_written_to_is_noticed(files):
     good, _ = files
-    with Pinned(good) as pinned:
+    with OpenedFile(good) as pinned:
         with good.open("ab") as file:
             file.write(b"x")
         with pytest.raises(CheckpointError):
             read_checkpoint(pinned)
-    with Pinned(good) as pinned, pytest.raises(VerificationError):
+    with OpenedFile(good) as pinned, pytest.raises(VerificationError):
         pinned.check_sha256("0" * 64)
 
 
@@ -59,13 +59,13 @@ def test_a_blob_replaced_after_it_was_verified(files, tmp_path, monkeypatch):
     registry.register_weights(
         "entry", {"network": "net", "url": good.as_uri(), "formats": {"pt": {"sha256": sha256}}}
     )
-    real = pretrained.fetch_open
+    real = opening.fetch_open
 
     def replaced(*args, **kwargs):
         opened = real(*args, **kwargs)
         evil.replace(opened.name)
         return opened
 
-    monkeypatch.setattr(pretrained, "fetch_open", replaced)
-    net, _ = pretrained.load_pretrained_model("entry", registry=registry)
+    monkeypatch.setattr(opening, "fetch_open", replaced)
+    net, _ = opening.load_pretrained_model("entry", registry=registry)
     assert net.weight.sum() == 4

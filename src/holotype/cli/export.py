@@ -1,9 +1,8 @@
-"""``holotype export``: `holotype.weights.export.export`, of a pretrained entry or a file, printed."""
+"""``holotype export``: prints what `holotype.weights.export.export` did."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from holotype.printing import print_json
 from holotype.text import number, plain
@@ -12,31 +11,25 @@ from holotype.text import number, plain
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this verb."""
     parser.add_argument(
-        "name", metavar="NAME", help="a pretrained entry, or a file that save_pretrained wrote"
+        "name",
+        metavar="NAME",
+        help="a pretrained entry, a file that save_pretrained wrote, or a run's folder",
     )
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the new file")
     parser.add_argument(
         "--format", choices=("onnx", "pt2"), help="what to write (default: what FILE ends in)"
     )
-    parser.add_argument("--size", type=int, metavar="N", help="the pictures' side in pixels, if another one")
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    parser.add_argument("--size", type=int, metavar="N", help="another side of the images in pixels")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Load, export, and tell how far the outputs differ."""
-    from holotype.catalog.registry import default_registry as registry
+    """Load, export, and print how far the outputs differ."""
     from holotype.weights.export import export
-    from holotype.weights.own_file import load_checkpoint
-    from holotype.weights.pretrained import load_pretrained_model
+    from holotype.weights.open import open_model
 
-    name = arguments.name
-    load = (
-        load_checkpoint
-        if not registry.pretrained_exists(name) and Path(name).is_file()
-        else load_pretrained_model
-    )
-    net, info = load(name, inference=True, size=arguments.size)
+    net, info = open_model(arguments.name, inference=True, size=arguments.size)
     done = export(net, arguments.output, format=arguments.format, info=info, overwrite=arguments.overwrite)
     if arguments.json:
         print_json(done.to_dict())

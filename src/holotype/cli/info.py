@@ -1,4 +1,4 @@
-"""``holotype info``: `get_model_info`, `get_pretrained_metadata`, `describe_file`, printed."""
+"""``holotype info``: `get_model_info`, `get_pretrained_metadata`, `inspect_file`, printed."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def run(arguments: argparse.Namespace) -> int:
     records: list[Any] = []
     for name in arguments.names:
         if not registry.exists(name) and not registry.pretrained_exists(name) and Path(name).is_file():
-            from holotype.weights.weight_file import describe_file
+            from holotype.weights.inspect import inspect_file
 
-            records.append(describe_file(name))
+            records.append(inspect_file(name))
             continue
         if not registry.exists(name) and registry.pretrained_exists(name):
             records.append(registry.get_pretrained_metadata(name))
             continue
         weights = Path(name, "model.safetensors")
         if not registry.exists(name) and weights.is_file():  # the folder of a training run
-            from holotype.weights.weight_file import describe_file
+            from holotype.weights.inspect import inspect_file
 
-            records.append(describe_file(weights))
+            records.append(inspect_file(weights))
             continue
         info = _find(name)
         if isinstance(info, ModelInfo) and arguments.params and info.params is None and info.problem is None:

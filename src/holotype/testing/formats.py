@@ -22,7 +22,7 @@ def round_trips() -> Mapping[str, RoundTrip]:
 
 def _safetensors(subject: Subject, net: nn.Module, folder: Path) -> nn.Module:
     """The library's own file, which alone suffices to load the network back."""
-    from holotype.weights.own_file import load_checkpoint
+    from holotype.weights.open import load_checkpoint
     from holotype.weights.save import save_pretrained
 
     path = folder / "net.safetensors"
@@ -51,7 +51,7 @@ def _npz(subject: Subject, net: nn.Module, folder: Path) -> nn.Module:
 
 def _load_bare(subject: Subject, path: Path) -> nn.Module:
     """Load a file that holds tensors only."""
-    from holotype.weights.own_file import load_checkpoint
+    from holotype.weights.open import load_checkpoint
 
     with warnings.catch_warnings():
         # That nothing in the file binds it to the architecture is known here.

@@ -32,8 +32,8 @@ def entry_of(folder: str | PathLike[str], name: str, *, tag: str | None = None) 
         DataError: no run that is finished.
         CheckpointError: its weights are damaged.
     """
-    from holotype.weights.describe import resolution_of
-    from holotype.weights.weight_file import describe_file
+    from holotype.weights.binding import resolution_of
+    from holotype.weights.inspect import inspect_file
 
     folder = Path(folder)
     path = next((folder / file for file in (ENCODER, WEIGHTS) if (folder / file).is_file()), None)
@@ -43,7 +43,7 @@ def entry_of(folder: str | PathLike[str], name: str, *, tag: str | None = None) 
             given=str(folder),
             hint=f"A run that was interrupted goes on with: holotype train {folder} --resume",
         )
-    told = describe_file(path)
+    told = inspect_file(path)
     record, config = told.record, thaw(told.config)
     network = str(told.architecture)
     short = network.rpartition("/")[2]

@@ -22,9 +22,8 @@ from holotype.catalog.network_record import KEY, record_of
 from holotype.catalog.values import as_data, from_data
 from holotype.errors import LoadingError
 from holotype.names import nearest
-from holotype.weights.build import LoadReport, build_empty, fill
-from holotype.weights.checkpoint import import_torch
-from holotype.weights.collection import paused_collection
+from holotype.weights.build import LoadReport, build_empty, fill, garbage_collection_paused
+from holotype.weights.formats.pt import import_torch
 from holotype.weights.keys import map_keys
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ class Plan:
         return self.wishes.size if self.adjust or any(key in self.changed for key in SIZES) else None
 
 
-@paused_collection()
+@garbage_collection_paused()
 def plan(
     name: str,
     build: Callable[[Mapping[str, Any]], nn.Module],
@@ -228,7 +227,7 @@ def plan(
     return made
 
 
-@paused_collection()
+@garbage_collection_paused()
 def carry_out(
     made: Plan, state: Mapping[str, torch.Tensor], key_map: Mapping[str, str] | None, origin: str
 ) -> tuple[nn.Module, LoadReport]:

@@ -7,8 +7,10 @@ is made for real, so that what no checkpoint holds, such as a table of rotary fr
 
 from __future__ import annotations
 
+import gc
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -148,6 +150,22 @@ def fill(
     if left:
         raise LoadingError(f"after loading, {_listed(left)} still hold no values.", given=tuple(left))
     return LoadReport(matched=len(given), converted=converted, new=new, ignored=ignored)
+
+
+@contextmanager
+def garbage_collection_paused() -> Iterator[None]:
+    """No automatic garbage collection inside; also a decorator.
+
+    Loading makes thousands of objects and no garbage. A full collection meanwhile walks all of torch's
+    objects, and costs as much as the load itself.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class _EmptyParameters:

@@ -1,25 +1,29 @@
-"""From one weight format to another, with all that the file says of itself, and compared afterwards."""
+"""From one weight format to another, with everything that the file records, and compared afterwards."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holotype.errors import CheckpointError, LoadingError, MetadataError, UnknownFormatError
+from holotype.files import check_new, writing_path
 from holotype.frozen import thaw
 from holotype.names import nearest
 from holotype.records import _Record
-from holotype.weights.checkpoint import Checkpoint, import_torch, read_checkpoint
-from holotype.weights.safetensors import check_free, give_name, new_file, write_safetensors
-from holotype.weights.save import header_texts
+from holotype.text import listed
+from holotype.weights.checkpoint import Checkpoint, read_checkpoint
+from holotype.weights.formats import pt, safetensors
+from holotype.weights.formats.interface import WritableFormat
+from holotype.weights.formats.pt import import_torch
+from holotype.weights.formats.safetensors import header_texts
 
 if TYPE_CHECKING:
     import torch
 
-WRITABLE = {".safetensors": "safetensors", ".pt": "pt", ".pth": "pt"}
+WRITABLE: Mapping[str, WritableFormat] = {"safetensors": safetensors, "pt": pt}
+_ENDINGS = {".safetensors": "safetensors", ".pt": "pt", ".pth": "pt"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +35,7 @@ class Conversion(_Record):
         target: the file that was written.
         tensors: how many; each was compared, bit for bit.
         size_bytes: of the new file.
-        left_out: what stands beside the weights and is no plain data, such as an optimizer.
+        left_out: what was beside the weights and is not plain data, such as an optimizer's state.
     """
 
     source: str
@@ -48,41 +52,32 @@ def convert(
 
     Args:
         source: a safetensors, ``.pt`` or ``.npz`` file.
-        target: the new file; its ending says the format.
-        format: ``"safetensors"`` or ``"pt"``, where the ending does not.
+        target: the new file; its ending determines the format.
+        format: ``"safetensors"`` or ``"pt"``, instead of the ending.
         overwrite: replace a file of that name.
 
     Raises:
-        UnknownFormatError: no format that can be written.
+        UnknownFormatError: a format that cannot be written.
         CheckpointError: the source is damaged or unsafe, or what was written differs from it.
-        LoadingError: the target is there already, or cannot be written.
+        LoadingError: the target exists already, or cannot be written.
     """
-    torch = import_torch()
+    import_torch()
     source, target = Path(source), Path(target)
-    chosen = format or WRITABLE.get(target.suffix.lower())
-    if chosen not in WRITABLE.values():
+    chosen = format or _ENDINGS.get(target.suffix.lower(), "")
+    if chosen not in WRITABLE:
         raise UnknownFormatError(
-            f"{format or target.name!r} is no format that can be written; safetensors and pt can.",
+            f"{format or target.name!r} is not a format that can be written; {' and '.join(WRITABLE)} can.",
             given=format or str(target),
-            nearest=nearest(str(format or target.suffix), ("safetensors", "pt")),
+            nearest=nearest(str(format or target.suffix), WRITABLE),
         )
-    check_free(target, overwrite=overwrite)
+    check_new(target, overwrite=overwrite, error=LoadingError)
     read = read_checkpoint(source)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
-    try:
-        record, left_out = _keepable(read.record)
-        if chosen == "safetensors":
-            write_safetensors(temporary, read.state, header_texts(record))
-        else:
-            with new_file(temporary) as file:
-                torch.save({"state": _apart(read.state), **record}, file)
+    record, left_out = _keepable(read.record)
+    with writing_path(target, overwrite=overwrite, error=LoadingError) as temporary:
+        with temporary.open("xb") as file:
+            WRITABLE[chosen].write(file, read.state, record)
         _compare(read, read_checkpoint(temporary, chosen), record, target)
         size = temporary.stat().st_size
-        give_name(temporary, target, overwrite=overwrite)
-    except OSError as error:
-        raise LoadingError(f"{target} cannot be written: {error.strerror}.", given=str(target)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return Conversion(str(source), str(target), len(read.state), size, (*read.left_out, *left_out))
 
 
@@ -97,18 +92,6 @@ def _keepable(record: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...
     return kept, tuple(key for key, value in record.items() if key not in kept and value)
 
 
-def _apart(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tensors with memory of their own: mapped ones view one file, and torch would save all of it."""
-    copies: dict[object, torch.Tensor] = {}
-    made = {}
-    for name, tensor in state.items():
-        same = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()) if tensor.numel() else name
-        if same not in copies:
-            copies[same] = tensor.detach().clone()
-        made[name] = copies[same]
-    return made
-
-
 def _compare(old: Checkpoint, new: Checkpoint, record: Mapping[str, Any], target: Path) -> None:
     wrong = [
         name for name in {**old.state, **new.state} if not _equal(old.state.get(name), new.state.get(name))
@@ -116,7 +99,7 @@ def _compare(old: Checkpoint, new: Checkpoint, record: Mapping[str, Any], target
     if wrong or thaw(new.record) != record:
         raise CheckpointError(
             f"what was written to {target} differs from its source in "
-            f"{', '.join(wrong[:5]) or 'its record'}. Nothing was kept.",
+            f"{listed(wrong) or 'its record'}. Nothing was kept.",
             given=str(target),
         )
 

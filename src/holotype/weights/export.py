@@ -6,8 +6,6 @@ network itself; it gets its name only if the outputs agree.
 
 from __future__ import annotations
 
-import json
-import secrets
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,22 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holotype.catalog.network_record import record_of, unwrap
-from holotype.errors import LoadingError, MissingExtraError, UnknownFormatError
+from holotype.errors import LoadingError, UnknownFormatError
+from holotype.files import check_new, writing_path
 from holotype.names import nearest
 from holotype.records import _Record
 from holotype.weights.adapt import as_size
-from holotype.weights.checkpoint import import_torch
-from holotype.weights.program import run_onnx, run_pt2
-from holotype.weights.safetensors import check_free, give_name
+from holotype.weights.formats import PROGRAMS, onnx
+from holotype.weights.formats.opened import OpenedFile, first_line
+from holotype.weights.formats.pt import import_torch
 from holotype.weights.save import binding_texts
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-EXPORTED = ("pt2", "onnx")
 _BATCHES = (2, 1, 3)  # the first one is exported with; 1 is where a batch that is not dynamic shows
-_LARGEST_ONNX = 2**31 - 2**24  # one protocol buffer
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +66,10 @@ def export(
     Args:
         net: it is exported as it computes in evaluation mode, and stays as it is.
         path: the file.
-        format: ``"pt2"`` or ``"onnx"``; what the ending says if None.
-        info: what was loaded with it; its signature tells the inputs.
+        format: ``"pt2"`` or ``"onnx"``; that of the file's ending if None.
+        info: what was loaded with it; its signature describes the inputs.
         example: makes inputs for a batch size; by default the network's method ``example_inputs(batch)``,
-            its signature, or its `in_channels` and `size` do.
+            its signature, or its `in_channels` and `size`.
         tolerance: how far outputs may differ, relative to the largest one.
         overwrite: replace a file of that name.
 
@@ -84,79 +81,59 @@ def export(
     torch = import_torch()
     path = Path(path)
     chosen = format or path.suffix.removeprefix(".").lower()
-    if chosen not in EXPORTED:
+    if chosen not in PROGRAMS:
         raise UnknownFormatError(
-            f"{chosen!r} is no format to export to; {' and '.join(EXPORTED)} are.",
+            f"{chosen!r} is not a format to export to; {' and '.join(PROGRAMS)} are.",
             given=chosen,
-            nearest=nearest(chosen, EXPORTED),
+            nearest=nearest(chosen, PROGRAMS),
         )
-    if chosen == "onnx":
-        check_onnx()
-    check_free(path, overwrite=overwrite)
+    program = PROGRAMS[chosen]
+    if program is onnx:
+        onnx.check_installed()
+    check_new(path, overwrite=overwrite, error=LoadingError)
     inner: nn.Module = unwrap(net)
     make = example or (lambda batch: example_inputs(inner, batch, info or {}))
     modes = [(module, module.training) for module in inner.modules()]
-    temporary = path.with_name(f".{secrets.token_hex(8)}.{chosen}")
     try:
         inner.eval()
         inputs = [make(batch) for batch in _BATCHES]
         origin = record_of(inner)
         texts = {} if origin is None else binding_texts(str(origin["architecture"]), origin["config"])
-        with torch.no_grad(), warnings.catch_warnings():
+        with (
+            writing_path(path, overwrite=overwrite, error=LoadingError) as temporary,
+            torch.no_grad(),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")  # the exporters' own, about their future
             try:
-                _write(inner, inputs[0], temporary, chosen, texts)
+                program.export(inner, inputs[0], temporary, texts)
             except Exception as error:
                 raise LoadingError(
-                    f"{type(inner).__name__} cannot be exported to {chosen}: {_first_line(error)}",
+                    f"{type(inner).__name__} cannot be exported to {chosen}: {first_line(error)}.",
                     given=chosen,
-                    hint="Its forward may branch on values, or use what that format has not.",
+                    hint="Its forward may branch on values, or use what that format does not have.",
                 ) from error
-            run = run_onnx(temporary) if chosen == "onnx" else run_pt2(temporary)
-            largest, scale = _largest_difference(inner, run, inputs)
-        if not largest <= tolerance * max(scale, 1.0):
-            raise LoadingError(
-                f"the exported program differs from the network by up to {largest:.3g}, at outputs up to "
-                f"{scale:.3g}. Nothing was kept.",
-                given=largest,
-            )
-        size = temporary.stat().st_size
-        give_name(temporary, path, overwrite=overwrite)
-    except OSError as error:
-        if isinstance(error, LoadingError):
-            raise
-        raise LoadingError(
-            f"{path} cannot be written: {error.strerror or error}.", given=str(path)
-        ) from error
+            with OpenedFile(temporary) as file:
+                run = program.run(file)
+                largest, scale = _largest_difference(inner, run, inputs)
+            if not largest <= tolerance * max(scale, 1.0):
+                raise LoadingError(
+                    f"the exported program differs from the network by up to {largest:.3g}, at outputs up to "
+                    f"{scale:.3g}. Nothing was kept.",
+                    given=largest,
+                )
+            size = temporary.stat().st_size
     finally:
-        temporary.unlink(missing_ok=True)
         for module, training in modes:
             module.training = training
     return Export(str(path), chosen, size, largest, scale, _BATCHES)
-
-
-def check_onnx() -> None:
-    """Are the packages there?
-
-    Raises:
-        MissingExtraError: one is not.
-    """
-    from importlib.util import find_spec
-
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        if find_spec(package) is None:
-            raise MissingExtraError(
-                f"ONNX needs {package}, which is not installed.",
-                given=package,
-                hint='Install it: pip install "holotype[export]"',
-            )
 
 
 def example_inputs(net: nn.Module, batch: int, info: Mapping[str, Any]) -> tuple[torch.Tensor, ...]:
     """Random inputs that a network takes.
 
     Raises:
-        LoadingError: nothing tells what they look like.
+        LoadingError: neither the network nor `info` describes them.
     """
     import torch
 
@@ -176,7 +153,7 @@ def example_inputs(net: nn.Module, batch: int, info: Mapping[str, Any]) -> tuple
         lengths = [torch.full((batch,), n, device=like.device) for n in (7, 5)]
         return (torch.randn(batch, 7, width, **kind), torch.randn(batch, 5, width, **kind), *lengths)
     raise LoadingError(
-        f"nothing tells what {type(net).__name__} takes.",
+        f"the inputs of {type(net).__name__} are not known.",
         given=type(net).__name__,
         hint="Pass example=lambda batch: (tensor, …), or give its class a method example_inputs(batch).",
     )
@@ -192,24 +169,6 @@ def _shapes(signature: object) -> list[list[int]]:
     except (TypeError, KeyError):
         return []
     return shapes if all(type(n) is int and n > 0 for shape in shapes for n in shape) else []
-
-
-def _write(
-    net: nn.Module, inputs: tuple[torch.Tensor, ...], path: Path, format: str, texts: Mapping[str, str]
-) -> None:
-    import torch
-
-    batch = torch.export.Dim("batch", min=1, max=2**20)
-    shapes = tuple({0: batch} for _ in inputs)
-    if format == "pt2":
-        program = torch.export.export(net, inputs, dynamic_shapes=shapes)
-        torch.export.save(program, path, extra_files={"holotype.json": json.dumps(texts)})
-        return
-    if sum(p.numel() * p.element_size() for p in net.parameters()) > _LARGEST_ONNX:
-        raise LoadingError("an ONNX file holds at most 2 GB", given=str(path))
-    made: Any = torch.onnx.export(net, inputs, dynamo=True, dynamic_shapes=shapes, verbose=False)
-    made.model.metadata_props.update(texts)
-    made.save(str(path), external_data=False)
 
 
 def _largest_difference(
@@ -230,8 +189,3 @@ def _largest_difference(
                 largest = max(largest, apart if apart == apart else float("inf"))
                 scale = max(scale, other.abs().max().item())
     return largest, scale
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".")[:300] + "." if lines else f"{type(error).__name__}."

@@ -23,7 +23,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from holotype.errors import ConfigError, DataError, HolotypeError, ParameterError, UnknownModelError
+from holotype.errors import (
+    ConfigError,
+    DataError,
+    HolotypeError,
+    ParameterError,
+    UnknownModelError,
+    UnknownPretrainedError,
+)
+from holotype.weights.open import find
 
 __all__ = ["Measurement", "activation_bytes", "count_macs", "measure", "measure_model", "peak_bytes"]
 
@@ -152,7 +160,15 @@ def measure_model(
         DataError: it takes no images.
         And as `measure`.
     """
-    net = _built(name)
+    try:
+        net = find(name).build()
+    except UnknownPretrainedError as error:
+        raise UnknownModelError(
+            f"no architecture, pretrained entry or weight file named {str(name)!r}.",
+            given=str(name),
+            nearest=error.nearest,
+            hint="See them all: holotype list, holotype list --pretrained",
+        ) from error
     if not hasattr(net, "size"):
         raise DataError(
             f"{name} ({type(net).__name__}) is no network of images, which could be measured.",
@@ -352,31 +368,3 @@ def _on(net: nn.Module, device: str | torch.device) -> nn.Module:
 
 def _device_name(device: str | torch.device) -> str:
     return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else str(device)
-
-
-def _built(name: str | Path) -> nn.Module:
-    from holotype.catalog.registry import default_registry as registry
-
-    text = str(name)
-    file = Path(name)
-    if not registry.exists(text) and (file / "model.safetensors").is_file():  # the folder of a training run
-        file /= "model.safetensors"
-    if file.is_file():
-        from holotype.weights.own_file import load_checkpoint
-
-        return load_checkpoint(file, inference=False)[0]
-    if registry.exists(text):
-        return registry.create_model(text)
-    if registry.pretrained_exists(text):
-        from holotype.weights.pretrained import config_of
-
-        entry = registry.get_pretrained_metadata(text)
-        network = entry.network
-        if "/" not in network and registry.exists(f"{entry.zoo}/{network}"):
-            network = f"{entry.zoo}/{network}"
-        return registry.create_model(network, **config_of(entry, network, registry))
-    raise UnknownModelError(
-        f"no architecture, pretrained entry or weight file named {text!r}.",
-        given=text,
-        hint="See them all: holotype list, holotype list --pretrained",
-    )

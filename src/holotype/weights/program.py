@@ -1,24 +1,18 @@
-"""Exported programs: run, after the user said that they trust where they come from.
+"""Exported programs: run, once the user has said that they trust the author.
 
-A weight file is data. A program is code: TorchScript and ``.pt2`` files say which operators to run on what,
-may bring custom ones, and are read by a loader that was not made for files from strangers.
+A weight file is data. A program is code: TorchScript, ``.pt2`` and ONNX files name the operators to run, may
+bring custom ones, and are read by loaders that were not made for files from strangers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from holotype.errors import CheckpointError, LoadingError
-from holotype.weights.archives import open_archive
-from holotype.weights.checkpoint import detect_format, import_torch
-from holotype.weights.pinned import Pinned
-
-if TYPE_CHECKING:
-    import torch
-
-Program = Callable[..., "tuple[torch.Tensor, ...]"]
+from holotype.errors import CheckpointError, HolotypeError, LoadingError
+from holotype.weights.formats import PROGRAMS, detect_format
+from holotype.weights.formats.interface import Program
+from holotype.weights.formats.opened import OpenedFile, first_line
+from holotype.weights.formats.pt import import_torch
 
 
 def load_program(path: str | Path, *, trust: bool = False, sha256: str | None = None) -> Program:
@@ -26,22 +20,23 @@ def load_program(path: str | Path, *, trust: bool = False, sha256: str | None = 
 
     Args:
         path: the file.
-        trust: you know who made this file, and would run their code.
+        trust: True if you know who made this file, and would run their code.
         sha256: refuse the file unless it has this hash.
 
     Returns:
         A function of tensors that returns a tuple of tensors.
 
     Raises:
-        LoadingError: `trust` is not True; or the file holds weights, and no program.
+        LoadingError: `trust` is not True; or the file holds weights, not a program.
         CheckpointError: it is damaged, or of no known format.
         VerificationError: it has another hash.
+        MissingExtraError: an ONNX file, and onnxruntime is not installed.
     """
-    with Pinned(path) as pinned:
+    with OpenedFile(path) as file:
         if sha256 is not None:
-            pinned.check_sha256(sha256)
-        format = detect_format(pinned)
-        if format not in ("pt2", "onnx"):
+            file.check_sha256(sha256)
+        format = detect_format(file)
+        if format not in PROGRAMS:
             raise LoadingError(
                 f"{path} holds weights ({format}), not a program.",
                 given=str(path),
@@ -57,66 +52,10 @@ def load_program(path: str | Path, *, trust: bool = False, sha256: str | None = 
             )
         import_torch()
         try:
-            if format == "onnx":
-                return run_onnx(pinned.handle)
-            with (
-                pinned.open() as file,
-                open_archive(file, pinned.path, pinned.size, compressed=True) as archive,
-            ):
-                scripted = any(name.rpartition("/")[2] == "constants.pkl" for name in archive.namelist())
-            return run_torchscript(pinned.handle) if scripted else run_pt2(pinned)
-        except LoadingError:
+            return PROGRAMS[format].run(file)
+        except HolotypeError:
             raise
         except Exception as error:  # a broken file makes torch raise nearly anything
-            text = str(error).strip().splitlines()
             raise CheckpointError(
-                f"{path} cannot be loaded as a program: {text[0][:200] if text else type(error).__name__}",
-                given=str(path),
+                f"{path} cannot be loaded as a program: {first_line(error)}", given=str(path)
             ) from error
-
-
-def run_pt2(path: Path | Pinned) -> Program:
-    """The program in a ``.pt2`` file."""
-    import torch
-
-    if isinstance(path, Pinned):
-        with path.open() as file:  # torch asks for this ending where it is given a name
-            module: Any = torch.export.load(file).module()
-    else:
-        module = torch.export.load(path).module()
-    return lambda *tensors: _several(module(*tensors))
-
-
-def run_torchscript(path: str) -> Program:
-    """The program in a TorchScript file."""
-    import torch
-
-    module: Any = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
-    return lambda *tensors: _several(module(*tensors))
-
-
-def run_onnx(path: str | Path) -> Program:
-    """The program in an ONNX file, on the CPU."""
-    import torch
-
-    try:
-        import onnxruntime  # type: ignore[import-untyped,import-not-found,unused-ignore]  # has no hints
-    except ImportError as error:
-        from holotype.extras import missing_extra
-
-        raise missing_extra(error, "running ONNX") or error from error
-    session = onnxruntime.InferenceSession(Path(path).read_bytes(), providers=["CPUExecutionProvider"])
-    names = [given.name for given in session.get_inputs()]
-
-    def run(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        arrays = {
-            name: tensor.detach().cpu().contiguous().numpy()
-            for name, tensor in zip(names, tensors, strict=True)
-        }
-        return tuple(torch.from_numpy(array) for array in session.run(None, arrays))
-
-    return run
-
-
-def _several(outputs: Any) -> tuple[torch.Tensor, ...]:
-    return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)

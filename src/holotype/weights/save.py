@@ -6,7 +6,6 @@ config and its fingerprint, classes, preprocessing, signature, metrics, licence.
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,18 +14,19 @@ from typing import TYPE_CHECKING, Any
 from holotype.catalog.network_record import KEY, record_of, unwrap
 from holotype.catalog.values import as_data, as_json, fingerprint, from_data
 from holotype.errors import LoadingError, MetadataError, MismatchError
-from holotype.frozen import freeze, thaw
+from holotype.files import writing
+from holotype.frozen import thaw
 from holotype.tasks import Task
 from holotype.weights.adapt import CHANNELS, as_size, builder
 from holotype.weights.build import build_empty
-from holotype.weights.checkpoint import TEXTS, import_torch
-from holotype.weights.safetensors import write_safetensors
+from holotype.weights.formats import safetensors
+from holotype.weights.formats.pt import import_torch
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from holotype.weights.pretrained import Registry
+    from holotype.weights.binding import Registry
 
 _SHOWN = 8
 # What a network may change about itself after it was built, and tells by an attribute.
@@ -95,10 +95,10 @@ def save_pretrained(
     record.setdefault("task", None)
     if record["task"] is None:
         record["task"] = registry.get_model_info(name_of).task
-    texts = header_texts(record)
+    texts = safetensors.header_texts(record)
     texts.update(binding_texts(name_of, complete))
-    with torch.no_grad():
-        write_safetensors(path, state, texts, overwrite=overwrite)
+    with torch.no_grad(), writing(path, overwrite=overwrite, error=LoadingError) as file:
+        safetensors.write_with_texts(file, state, texts)
     if kept:
         warnings.warn(
             f"{path} holds tensors only; what {', '.join(kept[:_SHOWN])} keeps besides is not in it.",
@@ -118,30 +118,6 @@ def binding_texts(architecture: str, config: Mapping[str, Any]) -> dict[str, str
         "config": as_json(config),
         "config_fingerprint": fingerprint(config),
     }
-
-
-def header_texts(record: Mapping[str, Any]) -> dict[str, str]:
-    """A record as a safetensors header keeps it: text as it is, structures as JSON, nothing that is empty.
-
-    Raises:
-        MetadataError: something is no plain data.
-    """
-    texts = {}
-    for key, value in record.items():
-        if value is None or (isinstance(value, (str, list, tuple, Mapping)) and not value):
-            continue
-        if key in TEXTS:
-            if not isinstance(value, str):
-                raise MetadataError(f"{key} is text, got {value!r:.80}.", given=value)
-            texts[key] = value
-            continue
-        try:
-            texts[key] = json.dumps(thaw(freeze(value, key)), ensure_ascii=True, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            if isinstance(error, MetadataError):
-                raise
-            raise MetadataError(f"{key} cannot be kept as JSON: {error}.", given=key) from error
-    return texts
 
 
 def tensors_of(net: nn.Module) -> tuple[dict[str, torch.Tensor], list[str]]:

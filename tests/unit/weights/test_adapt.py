@@ -9,7 +9,7 @@ from torch import nn
 from holotype import load_checkpoint, save_pretrained
 from holotype.errors import LoadingError, MismatchError
 from holotype.weights.adapt import other_channels, other_statistics
-from holotype.weights.pretrained import load_pretrained_model
+from holotype.weights.open import load_pretrained_model
 from loading_nets import images, make_registry
 
 

@@ -11,7 +11,7 @@ from holotype import load_checkpoint, save_pretrained
 from holotype.catalog.network_record import complete_config, record_of
 from holotype.catalog.values import canonical, fingerprint, shown
 from holotype.errors import LoadingError, MetadataError, MismatchError, VerificationError
-from holotype.weights.pretrained import load_pretrained_model
+from holotype.weights.open import load_pretrained_model
 from loading_nets import ToyViT, images, make_registry
 
 DIFFERENT = {
@@ -47,10 +47,10 @@ def test_another_config_of_the_same_shapes_is_refused(registry, tmp_path, key):
     assert not torch.equal(plain(x), net(x)), "… and it computes something else"
 
     path = save_pretrained(net, tmp_path / "x.safetensors", registry=registry)
-    register(registry, path)
+    default = record_of(plain)["config"][key]
+    register(registry, path, config={key: default})
     with pytest.raises(MismatchError) as caught:
         load_pretrained_model("entry", registry=registry)
-    default = record_of(plain)["config"][key]
     assert f"{key}: {shown(default)} here, {shown(DIFFERENT[key])} in the file" in str(caught.value)
     assert caught.value.given == (key,)
     with pytest.raises(MismatchError, match=f"{key}: .* here, .* in the file"):
@@ -59,6 +59,70 @@ def test_another_config_of_the_same_shapes_is_refused(registry, tmp_path, key):
     register(registry, path, "right", config={key: DIFFERENT[key]})
     again, info = load_pretrained_model("right", inference=True, registry=registry)
     assert torch.equal(again(x), net(x)) and info.bound
+
+
+def guide_entry(registry, path, **stated):
+    """The catalog guide's own example: what it states, and no config."""
+    format = path.suffix[1:]
+    file = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "size_bytes": path.stat().st_size}
+    entry = {
+        "url": path.as_uri(),
+        "resolution": (16, 16),
+        "formats": {format: file},
+        "net": {"network": "toy_vit", "tag": format},
+    }
+    registry.register_weights(f"toy_vit_{format}", {**entry, **stated})
+    return f"toy_vit_{format}"
+
+
+def save_as(net, format, folder, registry):
+    """Our own file, or Birder's layout."""
+    if format == "safetensors":
+        return save_pretrained(net, folder / "x.safetensors", registry=registry)
+    outputs = [{"data_shape": [0, net.num_classes]}]
+    signature = {"inputs": [{"data_shape": [0, 3, *net.size]}], "outputs": outputs}
+    torch.save({"state": net.state_dict(), "signature": signature}, folder / "x.pt")
+    return folder / "x.pt"
+
+
+@pytest.mark.parametrize("format", ["safetensors", "pt"])
+def test_a_file_decides_what_its_entry_leaves_open(registry, tmp_path, format):
+    net = registry.create_model("toy_vit", num_classes=7).eval()
+    path = save_as(net, format, tmp_path, registry)
+    x = images()
+    for stated in ({}, {"num_classes": 7}, {"config": {"num_classes": 7}}):
+        name = guide_entry(registry, path, **stated)
+        again, info = load_pretrained_model(name, inference=True, registry=registry)
+        assert torch.equal(again(x), net(x)), stated
+        assert info.config["num_classes"] == 7 and info.bound == (format == "safetensors")
+        assert info.signature["outputs"][0]["data_shape"] == (0, 7)
+    for stated in ({"num_classes": 6}, {"config": {"num_classes": 6}}, {"config": {"width": 16}}):
+        with pytest.raises(MismatchError):
+            load_pretrained_model(guide_entry(registry, path, **stated), registry=registry)
+
+
+def test_a_file_of_our_own_decides_the_whole_config_that_is_left_open(registry, tmp_path):
+    net = registry.create_model("toy_vit", num_classes=7, size=24, **DIFFERENT).eval()
+    path = save_as(net, "safetensors", tmp_path, registry)
+    open_entry = {"resolution": (24, 24), "config": {"eps": DIFFERENT["eps"]}}
+    again, info = load_pretrained_model(
+        guide_entry(registry, path, **open_entry), inference=True, registry=registry
+    )
+    x = images(size=(24, 24))
+    assert torch.equal(again(x), net(x)) and info.config == record_of(net)["config"]
+    assert info.resolution == (24, 24)
+    with pytest.raises(MismatchError, match=r"size: 16 here, 24 in the file"):
+        load_pretrained_model(guide_entry(registry, path), registry=registry)
+    with pytest.raises(MismatchError, match=r"eps: 0.5 here, 1e-05 in the file"):
+        stated = {**open_entry, "config": {"eps": 0.5}}
+        load_pretrained_model(guide_entry(registry, path, **stated), registry=registry)
+    # The name of a config states its parameters, too.
+    relu = registry.create_model("toy_vit_relu", activation="gelu")
+    register(
+        registry, save_pretrained(relu, tmp_path / "y.safetensors", registry=registry), network="toy_vit_relu"
+    )
+    with pytest.raises(MismatchError, match="activation: 'relu' here, 'gelu' in the file"):
+        load_pretrained_model("entry", registry=registry)
 
 
 def test_another_architecture_of_the_same_shapes_is_refused(registry, tmp_path):
@@ -120,7 +184,7 @@ def test_the_fingerprint_that_an_entry_publishes_is_checked_before_fetching(regi
     register(registry, path, "right", config_fingerprint=right)
     load_pretrained_model("right", registry=registry)
     register(registry, path, "wrong", config_fingerprint="0" * 64)
-    monkeypatch.setattr("holotype.weights.pretrained.fetch_open", None)
+    monkeypatch.setattr("holotype.weights.open.fetch_open", None)
     with pytest.raises(MismatchError, match="config_fingerprint"):
         load_pretrained_model("wrong", registry=registry)
 

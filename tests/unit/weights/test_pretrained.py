@@ -20,8 +20,8 @@ from holotype.errors import (
     UnknownPretrainedError,
     VerificationError,
 )
-from holotype.weights import pretrained as module
-from holotype.weights.pretrained import LoadedModelInfo, load_pretrained_model
+from holotype.weights import open as module
+from holotype.weights.open import LoadedModelInfo, load_pretrained_model
 
 
 class Classifier(nn.Module):

@@ -18,8 +18,7 @@ from holotype.names import nearest
 from holotype.proteins.data.embedding_log import DTYPES, POOLINGS
 from holotype.tasks import Task
 from holotype.text import bulleted
-from holotype.weights.own_file import load_checkpoint
-from holotype.weights.pretrained import load_pretrained_model
+from holotype.weights.open import load_checkpoint, load_pretrained_model
 
 if TYPE_CHECKING:
     from torch import nn

@@ -16,7 +16,7 @@ from holotype.tasks import Task
 if TYPE_CHECKING:
     from torch import nn
 
-    from holotype.weights.describe import LoadedModelInfo
+    from holotype.weights.model_info import LoadedModelInfo
 
 WEIGHTS = "model.safetensors"
 """The weight file in a run's folder."""
@@ -68,12 +68,12 @@ def load_interaction_model(
     """
     path = weights_of(model)
     if path is not None:
-        from holotype.weights.own_file import load_checkpoint
+        from holotype.weights.open import load_checkpoint
 
         net, loaded = load_checkpoint(path, inference=True, device=device)
     else:
         from holotype.catalog.registry import default_registry
-        from holotype.weights.pretrained import load_pretrained_model
+        from holotype.weights.open import load_pretrained_model
 
         try:
             # Before anything is fetched.

@@ -95,7 +95,7 @@ def _of_entry(name: str, given: Mapping[str, Any]) -> ImageClassifier:
             return registry.create_model(meta.network, **{**meta.config, **given})  # type: ignore[return-value]
         except UnknownModelError as error:
             raise ParameterError(f"the entry {name!r} is of {meta.network!r}: {error}", given=name) from error
-    from holotype.weights.pretrained import load_pretrained_model
+    from holotype.weights.open import load_pretrained_model
 
     size = given.get("size")
     net, _ = load_pretrained_model(name, num_classes=0, in_channels=given["in_channels"], size=size)

@@ -105,7 +105,7 @@ class ConvNeXt_v1(ImageClassifier):  # noqa: N801  # the name that its users kno
     layer_scale: ClassVar[float | None] = 1e-6
     head_parts = ("features",)
     # Birder's config calls the widths of the stages as we do the channels of an image.
-    their_words: ClassVar[Mapping[str, str]] = {"in_channels": "widths", "num_layers": "depths"}
+    foreign_names: ClassVar[Mapping[str, str]] = {"in_channels": "widths", "num_layers": "depths"}
     small_parameters: ClassVar[Mapping[str, object]] = {
         **ImageClassifier.small_parameters,
         "widths": (8, 16, 24, 32),

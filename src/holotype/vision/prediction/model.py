@@ -14,7 +14,7 @@ from holotype.vision.data.preprocessing import field_of
 if TYPE_CHECKING:
     from torch import nn
 
-    from holotype.weights.describe import LoadedModelInfo
+    from holotype.weights.model_info import LoadedModelInfo
 
 IMAGE_TASKS = (
     Task.IMAGE_CLASSIFICATION,
@@ -41,11 +41,11 @@ def load_image_model(name: str | Path, *, device: str = "cpu") -> tuple[nn.Modul
     """
     path = weights_of(name)
     if path is not None:
-        from holotype.weights.own_file import load_checkpoint
+        from holotype.weights.open import load_checkpoint
 
         net, info = load_checkpoint(path, inference=True, device=device)
     else:
-        from holotype.weights.pretrained import load_pretrained_model
+        from holotype.weights.open import load_pretrained_model
 
         try:
             # Before anything is fetched.
@@ -75,10 +75,10 @@ def task_of(name: str | Path) -> str | None:
 
     path = Path(name)
     if path.exists():
-        from holotype.weights.weight_file import describe_file
+        from holotype.weights.inspect import inspect_file
 
         weights = weights_of(path)
-        file = describe_file(weights) if weights is not None else None
+        file = inspect_file(weights) if weights is not None else None
         task = None if file is None else file.record.get("task")
         if isinstance(task, str):
             return task

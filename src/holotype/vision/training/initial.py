@@ -63,15 +63,15 @@ def load_initial(source: str, *, architecture: str | None = None) -> Initial:
     path = _file(source)
     loaded: Any
     if path is None:
-        from holotype.weights.pretrained import load_pretrained_model
+        from holotype.weights.open import load_pretrained_model
 
         loaded, info = load_pretrained_model(source)
         sha256 = info.sha256 or sha256_of(info.path)
     else:
-        from holotype.weights.own_file import load_checkpoint
-        from holotype.weights.weight_file import describe_file
+        from holotype.weights.inspect import inspect_file
+        from holotype.weights.open import load_checkpoint
 
-        told = describe_file(path).architecture
+        told = inspect_file(path).architecture
         loaded, info = load_checkpoint(path, architecture=architecture if told is None else None)
         sha256 = sha256_of(path)
     net = _encoder_in(loaded, info.task, source)

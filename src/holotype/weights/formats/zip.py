@@ -1,18 +1,19 @@
-"""Zip archives, judged before anything is taken out: ``.pt`` and ``.npz`` files are such.
+"""Zip archives, checked before anything is taken out: ``.pt``, ``.npz`` and ``.pt2`` files are zip archives.
 
-Two readers of one archive may see different things in it: names that are there twice, a second directory
-in a comment, bytes in front. Whatever allows that is refused, so that what is judged here is what others
-read.
+Two readers of one archive may see different contents: a name that occurs twice, a second directory in a
+comment, bytes in front. Whatever allows that is refused, so that what is checked here is what others read.
 """
 
 from __future__ import annotations
 
 import struct
 import zipfile
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 from holotype.errors import CheckpointError
+from holotype.weights.formats.opened import OpenedFile, first_line
 
 MOST_MEMBERS = 200_000
 LONGEST_NAME = 1024
@@ -22,47 +23,43 @@ _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCAL = struct.Struct("<4s5H3L2H")
 
 
-def open_archive(file: BinaryIO, path: Path, size: int, *, compressed: bool) -> zipfile.ZipFile:
-    """Open an archive that can be read in one way only.
-
-    Args:
-        file: at any place.
-        path: for messages.
-        size: of the file.
-        compressed: are compressed members allowed?
+@contextmanager
+def open_zip(file: OpenedFile) -> Iterator[zipfile.ZipFile]:
+    """Open an archive that can be read in one way only; its members are stored or deflated.
 
     Raises:
         CheckpointError: it is damaged, or built to be misread.
     """
-    try:
-        archive = zipfile.ZipFile(file)
-    except (
-        zipfile.BadZipFile,
-        OSError,
-        ValueError,
-        NotImplementedError,
-        OverflowError,
-        struct.error,
-    ) as error:
-        raise CheckpointError(
-            f"{path} is damaged, or was cut short: {_text(error)}.", given=str(path)
-        ) from error
-    try:
-        problem = _problem(archive, file, size, compressed)
-    except (OSError, ValueError, struct.error) as error:
-        problem = _text(error)
-    if problem:
-        raise CheckpointError(f"{path} is not a usable archive: {problem}.", given=str(path))
-    return archive
+    with file.open() as opened:
+        try:
+            archive = zipfile.ZipFile(opened)
+        except (
+            zipfile.BadZipFile,
+            OSError,
+            ValueError,
+            NotImplementedError,
+            OverflowError,
+            struct.error,
+        ) as error:
+            raise CheckpointError(
+                f"{file.path} is damaged, or was cut short: {first_line(error)}.", given=str(file.path)
+            ) from error
+        try:
+            problem = _problem(archive, opened, file.size)
+        except (OSError, ValueError, struct.error) as error:
+            problem = first_line(error)
+        if problem:
+            raise CheckpointError(f"{file.path} is not a usable archive: {problem}.", given=str(file.path))
+        yield archive
 
 
-def _problem(archive: zipfile.ZipFile, file: BinaryIO, size: int, compressed: bool) -> str | None:
+def _problem(archive: zipfile.ZipFile, file: BinaryIO, size: int) -> str | None:
     infos = archive.infolist()
     names = [info.orig_filename for info in infos]
     if len(infos) > MOST_MEMBERS:
         return f"{len(infos)} members"
     if len({name.casefold() for name in names}) != len(names):
-        return "a member is there twice"
+        return "it holds a member twice"
     for name in names:
         if not name or len(name) > LONGEST_NAME or any(ord(c) < 32 or c in "\\:" for c in name):
             return f"a member's name cannot be used: {name!r:.80}"
@@ -73,15 +70,13 @@ def _problem(archive: zipfile.ZipFile, file: BinaryIO, size: int, compressed: bo
             return f"the member {info.filename!r:.80} is a link"
         if info.flag_bits & 1:
             return "encrypted members"
-        if info.compress_type != zipfile.ZIP_STORED and not (
-            compressed and info.compress_type == zipfile.ZIP_DEFLATED
-        ):
-            return "compressed members"
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            return "members compressed in a way that is not read"
         if info.compress_type == zipfile.ZIP_STORED and info.file_size != info.compress_size:
             return f"the member {info.filename!r:.80} has two sizes"
     directory = _directory(file, size)
     if directory is None:
-        return "it does not end where its directory ends; another file may be hidden in it"
+        return "it does not end where its directory ends, so another file may be hidden in it"
     return _overlap(file, infos, directory)
 
 
@@ -117,7 +112,7 @@ def _overlap(file: BinaryIO, infos: list[zipfile.ZipInfo], directory: int) -> st
         if info.header_offset < reached:
             return f"the member {info.filename!r:.80} overlaps another one"
         if info.header_offset - reached > 64:  # at most a descriptor of the member before
-            return "bytes between its members belong to none of them"
+            return "there are bytes between its members"
         file.seek(info.header_offset)
         head = file.read(_LOCAL.size)
         if len(head) < _LOCAL.size:
@@ -129,10 +124,5 @@ def _overlap(file: BinaryIO, infos: list[zipfile.ZipInfo], directory: int) -> st
             return f"the member {info.filename!r:.80} is described in two ways"
         reached = info.header_offset + _LOCAL.size + name_length + extra_length + info.compress_size
     if reached > directory or directory - reached > 64:
-        return "its members and its directory do not meet"
+        return "there are bytes between its members and its directory"
     return None
-
-
-def _text(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".")[:200] if lines else type(error).__name__

@@ -1,25 +1,25 @@
-"""safetensors files: read (the header is judged first, then the file is mapped, not copied) and written.
+"""safetensors files: read (the header is checked first, then the file is mapped, not copied) and written.
 
 The format: 8 bytes with the length of the header, the header as JSON (name to dtype, shape and place),
-then the tensors' bytes. It cannot hold code; what a hostile one can do is lie about places and sizes.
+then the tensors' bytes. It cannot hold code; a hostile file can only give wrong places and sizes.
+A record is kept as text in the header: text as it is, structures as JSON.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import secrets
 import struct
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from holotype.errors import CheckpointError, LoadingError
-from holotype.weights.pinned import Pinned
+from holotype.errors import CheckpointError, MetadataError
+from holotype.frozen import freeze, thaw
+from holotype.weights.formats.interface import Contents, TensorInfo
+from holotype.weights.formats.opened import OpenedFile
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +27,22 @@ if TYPE_CHECKING:
 LARGEST_HEADER = 16 * 2**20
 MOST_TENSORS = 100_000
 _MOST_AXES = 64
+TEXTS = frozenset(
+    {
+        "architecture",
+        "config_fingerprint",
+        "dataset",
+        "description",
+        "format",
+        "holotype_version",
+        "license",
+        "name",
+        "paper",
+        "tag",
+        "task",
+    }
+)
+"""Keys of a record that are text as they stand, also where the text looks like JSON."""
 _NAME = re.compile(r"[A-Za-z0-9._/-]{1,512}", re.ASCII)
 # The format's name of a dtype: torch's name, bytes for each element.
 _DTYPES = {
@@ -61,7 +77,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Header:
-    """What the front of a file says, all of it checked.
+    """What the header of a file holds, all of it checked.
 
     Attributes:
         places: the tensors by name.
@@ -74,8 +90,59 @@ class Header:
     start: int
 
 
+def matches(front: bytes, members: Collection[str]) -> bool:
+    """The length of a header, then a JSON mapping."""
+    return front[8:9] == b"{" and int.from_bytes(front[:8], "little") < 2**40
+
+
+def inspect(file: OpenedFile) -> Contents:
+    """What the header lists. Needs no torch."""
+    with file.open() as opened:
+        header = read_header(opened, file.path, file.size)
+    tensors = tuple(TensorInfo(name, place.dtype, place.shape) for name, place in header.places.items())
+    return Contents(tensors, record_from(header.metadata))
+
+
+def read(file: OpenedFile) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The tensors, mapped privately, and the record in the header.
+
+    Raises:
+        CheckpointError: it is damaged, or not a safetensors file.
+    """
+    import torch
+
+    size = file.size
+    with file.open() as opened:
+        header = read_header(opened, file.path, size)
+    # Private: what training writes into the tensors never reaches the file.
+    storage: Any = None
+    if size > header.start:
+        try:
+            storage = torch.UntypedStorage.from_file(file.handle, False, size)
+        except RuntimeError as error:  # cut short since
+            raise _damaged(file.path, "it cannot be mapped") from error
+        file.check_same()
+    state: dict[str, torch.Tensor] = {}
+    for name, place in header.places.items():
+        dtype = getattr(torch, place.dtype)
+        if storage is None or place.begin == place.end:
+            state[name] = torch.empty(place.shape, dtype=dtype)
+            continue
+        flat = torch.empty(0, dtype=torch.uint8)
+        flat.set_(storage, header.start + place.begin, (place.end - place.begin,), (1,))
+        if flat.data_ptr() % dtype.itemsize:
+            flat = flat.clone()  # the writer did not align it; a view would be refused
+        state[name] = flat.view(dtype).view(place.shape)
+    return state, record_from(header.metadata)
+
+
+def write(file: BinaryIO, state: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:
+    """Write tensors, and a record as the text of the header."""
+    write_with_texts(file, state, header_texts(record))
+
+
 def read_header(file: BinaryIO, path: Path, size: int) -> Header:
-    """Read and judge the header; no tensor is touched. Needs no torch.
+    """Read and check the header; no tensor is touched.
 
     Args:
         file: at its start.
@@ -83,7 +150,7 @@ def read_header(file: BinaryIO, path: Path, size: int) -> Header:
         size: of the file.
 
     Raises:
-        CheckpointError: it is damaged, or not such a file.
+        CheckpointError: it is damaged, or not a safetensors file.
     """
     prefix = file.read(8)
     if len(prefix) < 8:
@@ -106,58 +173,21 @@ def read_header(file: BinaryIO, path: Path, size: int) -> Header:
     return Header(_places(path, header, size - 8 - length), metadata, 8 + length)
 
 
-def read_safetensors(pinned: Pinned) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The tensors of a file, mapped privately, and the text in its header.
-
-    Raises:
-        CheckpointError: it is damaged, or not such a file.
-    """
-    import torch
-
-    size = pinned.size
-    with pinned.open() as file:
-        header = read_header(file, pinned.path, size)
-    # Private: what training writes into the tensors never reaches the file.
-    storage: Any = None
-    if size > header.start:
-        try:
-            storage = torch.UntypedStorage.from_file(pinned.handle, False, size)
-        except RuntimeError as error:  # cut short since
-            raise _damaged(pinned.path, "it cannot be mapped") from error
-        pinned.check_same()
-    state: dict[str, torch.Tensor] = {}
-    for name, place in header.places.items():
-        dtype = getattr(torch, place.dtype)
-        if storage is None or place.begin == place.end:
-            state[name] = torch.empty(place.shape, dtype=dtype)
-            continue
-        flat = torch.empty(0, dtype=torch.uint8)
-        flat.set_(storage, header.start + place.begin, (place.end - place.begin,), (1,))
-        if flat.data_ptr() % dtype.itemsize:
-            flat = flat.clone()  # the writer did not align it; a view would be refused
-        state[name] = flat.view(dtype).view(place.shape)
-    return state, header.metadata
-
-
-def write_safetensors(
-    path: Path, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str], *, overwrite: bool = False
-) -> None:
-    """Write tensors and text. The file appears under its name when it is complete, and not before.
+def write_with_texts(file: BinaryIO, state: Mapping[str, torch.Tensor], texts: Mapping[str, str]) -> None:
+    """Write tensors and text.
 
     Args:
-        path: where; its folder is there.
+        file: empty.
         state: the tensors by name, on any device.
-        metadata: the text for the header.
-        overwrite: replace a file of that name.
+        texts: the text for the header.
 
     Raises:
         CheckpointError: something in `state` cannot be kept in this format.
-        LoadingError: the file is there already, or cannot be written.
     """
     import torch
 
     codes = {getattr(torch, name): code for code, (name, _) in _DTYPES.items()}
-    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    header: dict[str, Any] = {"__metadata__": dict(texts)} if texts else {}
     # Widest first, so that each tensor starts at a multiple of its own width and can be mapped.
     order = sorted(state, key=lambda name: -state[name].element_size())
     at = 0
@@ -179,76 +209,61 @@ def write_safetensors(
     text += b" " * (-len(text) % 8)
     if len(text) > LARGEST_HEADER or len(state) > MOST_TENSORS:
         raise CheckpointError(
-            f"{path}: a header of {len(text)} bytes for {len(state)} tensors is too large.", given=str(path)
+            f"a header of {len(text)} bytes for {len(state)} tensors is too large for a safetensors file.",
+            given=len(state),
         )
-    with new_file(path, overwrite=overwrite) as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for name in order:
-            if state[name].numel():
-                flat = state[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-                file.write(flat.numpy().data)
+    file.write(struct.pack("<Q", len(text)) + text)
+    for name in order:
+        if state[name].numel():
+            flat = state[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            file.write(flat.numpy().data)
 
 
-@contextmanager
-def new_file(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
-    """A file to write to, which gets its name when the ``with`` ends well, and vanishes otherwise.
+def header_texts(record: Mapping[str, Any]) -> dict[str, str]:
+    """A record as the header keeps it: text as it is, structures as JSON, nothing that is empty.
 
     Raises:
-        LoadingError: the name is taken, or the folder cannot be written to.
+        MetadataError: a value is not plain data.
     """
-    check_free(path, overwrite=overwrite)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    texts = {}
+    for key, value in record.items():
+        if value is None or (isinstance(value, (str, list, tuple, Mapping)) and not value):
+            continue
+        if key in TEXTS:
+            if not isinstance(value, str):
+                raise MetadataError(f"{key} is text, got {value!r:.80}.", given=value)
+            texts[key] = value
+            continue
+        try:
+            texts[key] = json.dumps(thaw(freeze(value, key)), ensure_ascii=True, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            if isinstance(error, MetadataError):
+                raise
+            raise MetadataError(f"{key} cannot be kept as JSON: {error}.", given=key) from error
+    return texts
+
+
+def record_from(texts: Mapping[str, str]) -> dict[str, Any]:
+    """The record that a header's texts stand for; what is not JSON stays text."""
+    return {key: text if key in TEXTS else _unpacked(text) for key, text in texts.items()}
+
+
+def _unpacked(text: str) -> Any:
     try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        give_name(temporary, path, overwrite=overwrite)
-    except OSError as error:
-        raise LoadingError(
-            f"{path} cannot be written: {error.strerror or error}.", given=str(path)
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def check_free(path: Path, *, overwrite: bool) -> None:
-    """Refuse a name that is taken, unless it may be overwritten."""
-    if not overwrite and os.path.lexists(path):  # a broken link is taken, too
-        raise LoadingError(
-            f"{path} is there already.",
-            given=str(path),
-            hint="Choose another name, or say that it may go: overwrite.",
-        )
-
-
-def give_name(temporary: Path, path: Path, *, overwrite: bool) -> None:
-    """Give a complete file its name.
-
-    Raises:
-        LoadingError: somebody else took it meanwhile.
-    """
-    if overwrite:
-        temporary.replace(path)
-        return
-    try:
-        path.hardlink_to(temporary)
-    except FileExistsError:
-        check_free(path, overwrite=False)
-        raise
-    except (OSError, NotImplementedError):  # no hard links here
-        temporary.replace(path)
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise ValueError("a name is there twice")
+        raise ValueError("a name occurs twice")
     return result
 
 
 def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not JSON")
 
 
 def _metadata(path: Path, metadata: object) -> dict[str, str]:

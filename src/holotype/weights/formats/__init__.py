@@ -1,0 +1,69 @@
+"""Formats of weight files: one module for each, registered here.
+
+A new format is a module with the functions of `holotype.weights.formats.interface` and a row in one of the
+two tables (and its name in `holotype.records.FORMATS`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from holotype.errors import CheckpointError, LoadingError, UnknownFormatError
+from holotype.names import nearest
+from holotype.weights.formats import npz, onnx, pt, pt2, safetensors
+from holotype.weights.formats.interface import Format, ProgramFormat, WeightFormat
+from holotype.weights.formats.opened import OpenedFile
+from holotype.weights.formats.zip import open_zip
+
+WEIGHTS: Mapping[str, WeightFormat] = {"safetensors": safetensors, "pt": pt, "npz": npz}
+"""Formats that can be read into a network, the preferred one first."""
+PROGRAMS: Mapping[str, ProgramFormat] = {"pt2": pt2, "onnx": onnx}
+"""Formats of exported programs, which hold code."""
+FORMATS: Mapping[str, Format] = {**PROGRAMS, **WEIGHTS}
+"""All of them, in the order in which an unknown file is compared with them."""
+
+
+def detect_format(file: OpenedFile) -> str:
+    """The format that a file's first bytes and, in a zip archive, its members' names show.
+
+    Raises:
+        CheckpointError: none of the known formats.
+    """
+    members: tuple[str, ...] = ()
+    with file.open() as opened:
+        front = opened.read(16)
+    if front[:2] == b"PK":
+        with open_zip(file) as archive:
+            members = tuple(archive.namelist())
+    found = next((name for name, format in FORMATS.items() if format.matches(front, members)), None)
+    if found is None:
+        looks = f"it starts with {front[:8]!r}" if front else "it is empty"
+        if members:
+            looks = f"it is a zip archive of {members[0]!r:.80}, …"
+        raise CheckpointError(
+            f"{file.path} is not a weight file of a known format: {looks}.", given=str(file.path)
+        )
+    return found
+
+
+def check_format(format: str) -> str:
+    """Return `format` if files of it can be read into a network.
+
+    Raises:
+        UnknownFormatError: no such format.
+        LoadingError: a format of programs.
+    """
+    if format in WEIGHTS:
+        return format
+    if format not in FORMATS:
+        raise UnknownFormatError(
+            f"no weight format named {format!r}; known are {', '.join(FORMATS)}.",
+            given=format,
+            nearest=nearest(str(format), FORMATS),
+        )
+    raise LoadingError(
+        f"{format!r} files cannot be loaded into a network: they hold a program, not only weights. "
+        f"{', '.join(WEIGHTS)} files can.",
+        given=format,
+        hint="Run it with holotype.weights.program.load_program(path, trust=True), if you trust its author.",
+    )

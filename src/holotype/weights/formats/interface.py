@@ -1,0 +1,104 @@
+"""What the module of a weight format offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+from holotype.records import _Record
+from holotype.weights.formats.opened import OpenedFile
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Program = Callable[..., "tuple[torch.Tensor, ...]"]
+"""Takes tensors, returns a tuple of tensors."""
+
+
+@dataclass(frozen=True, eq=False)
+class TensorInfo(_Record):
+    """A tensor in a file: its name, its dtype as torch calls it, and its shape."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds, found without loading it.
+
+    Attributes:
+        tensors: its tensors.
+        record: what it holds besides.
+        members: of a program: the names in the archive.
+    """
+
+    tensors: tuple[TensorInfo, ...] = ()
+    record: Mapping[str, Any] = field(default_factory=dict)
+    members: tuple[str, ...] = ()
+
+
+class Format(Protocol):
+    """Any format."""
+
+    def matches(self, front: bytes, members: Collection[str]) -> bool:
+        """Is a file of this format?
+
+        Args:
+            front: its first 16 bytes.
+            members: the names in it if it is a zip archive, else empty.
+        """
+
+    def inspect(self, file: OpenedFile) -> Contents:
+        """List what a file holds, reading headers only where the format allows it.
+
+        Raises:
+            CheckpointError: it is damaged or unsafe.
+            MissingExtraError: this format needs a package that is not installed.
+        """
+
+
+class WeightFormat(Format, Protocol):
+    """A format that can be read into a network."""
+
+    def read(self, file: OpenedFile) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """The tensors by name, mapped where possible, and everything else in the file.
+
+        Raises:
+            CheckpointError: it is damaged, unsafe, or holds no weights.
+        """
+
+
+class WritableFormat(Protocol):
+    """A format that can be written."""
+
+    def write(self, file: BinaryIO, state: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:
+        """Write tensors and a record of plain data.
+
+        Raises:
+            CheckpointError: a tensor cannot be kept in this format.
+            MetadataError: the record cannot be kept in it.
+        """
+
+
+class ProgramFormat(Format, Protocol):
+    """A format of exported programs."""
+
+    def run(self, file: OpenedFile) -> Program:
+        """The program in a file. This executes code from the file."""
+
+    def export(
+        self, net: nn.Module, inputs: tuple[torch.Tensor, ...], path: Path, texts: Mapping[str, str]
+    ) -> None:
+        """Write a network as a program that takes batches of any size.
+
+        Args:
+            net: in evaluation mode.
+            inputs: an example, batch first.
+            path: the new file.
+            texts: what to keep beside the program.
+        """

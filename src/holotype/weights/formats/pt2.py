@@ -1,0 +1,60 @@
+"""Programs of torch: ``.pt2`` files (`torch.export`) and TorchScript. They hold code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from holotype.weights.formats.interface import Contents, Program
+from holotype.weights.formats.opened import OpenedFile
+from holotype.weights.formats.zip import open_zip
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+_MARKS = ("archive_format", "serialized_exported_program.json", "constants.pkl", "models/model.json")
+_MOST_BATCH = 2**20
+
+
+def matches(front: bytes, members: Collection[str]) -> bool:
+    """An archive with the marks of an exported program or of TorchScript."""
+    return any(f"/{name}".endswith(f"/{mark}") for name in members for mark in _MARKS)
+
+
+def inspect(file: OpenedFile) -> Contents:
+    """The names in the archive; none of them is opened."""
+    with open_zip(file) as archive:
+        return Contents(members=tuple(archive.namelist()))
+
+
+def run(file: OpenedFile) -> Program:
+    """The program in a file. This executes code from the file."""
+    import torch
+
+    with open_zip(file) as archive:
+        scripted = any(name.rpartition("/")[2] == "constants.pkl" for name in archive.namelist())
+    module: Any
+    if scripted:
+        module = torch.jit.load(file.handle, map_location="cpu")  # type: ignore[no-untyped-call]
+    else:
+        with file.open() as opened:  # not by its path, for the reason below
+            module = torch.export.load(opened).module()
+
+    def program(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        outputs = module(*tensors)
+        return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
+
+    return program
+
+
+def export(net: nn.Module, inputs: tuple[torch.Tensor, ...], path: Path, texts: Mapping[str, str]) -> None:
+    """Write a network as a ``.pt2`` file that takes batches of any size."""
+    import torch
+
+    batch = torch.export.Dim("batch", min=1, max=_MOST_BATCH)
+    program = torch.export.export(net, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs))
+    with path.open("xb") as file:  # not by its path: torch wants this ending in a path
+        torch.export.save(program, file, extra_files={"holotype.json": json.dumps(texts)})
