@@ -1,7 +1,7 @@
 """The main job on real input: ``make demo``.
 
-Each step shows the command, or the lines of Python, that do it; then what they print; and stops the demo
-with an error if that is not the right answer.
+Each step prints its commands or lines of Python, and their output. If the output is not the right answer, the
+step stops the demo with an error.
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ def describe() -> None:
 
 
 def new_file(project: Path) -> None:
-    step(4, "Drop a model file into a project: it is there, with no import anywhere")
+    step(4, "Put a model file into a project: it is registered without an import")
     write(project / "pyproject.toml", '[tool.holotype]\nzoos = ["src.model"]\n')
     write(project / "src/model/__init__.py", "")
     import holotype
 
-    expect(not holotype.exists("v3"), "there is no v3 yet")
+    expect(not holotype.exists("v3"), "v3 does not exist yet")
     write(
         project / "src/model/v3.py",
         """\
@@ -110,7 +110,7 @@ def new_file(project: Path) -> None:
 
 
 def from_yaml(project: Path) -> None:
-    step(5, "Build the model that a YAML file picks, and score a batch")
+    step(5, "Build the model that a YAML file names, and score a batch")
     write(
         project / "config.yaml",
         """\
@@ -159,7 +159,7 @@ def interactome(project: Path) -> None:
     step(7, "Score a dozen human proteins against each other, with a model that ships in the package")
     shutil.copyfile(PROTEINS, project / "human.fasta")
     out = shell(f"holotype info {INTERACTION}")
-    expect("auroc" in out, "its figures on the test pairs are told")
+    expect("auroc" in out, "its figures on the test pairs are printed")
     out = shell(
         f"holotype predict {INTERACTION} --fasta human.fasta --all-vs-all -o scores.tsv --picture matrix.png"
     )
@@ -175,11 +175,11 @@ def interactome(project: Path) -> None:
 
 
 def training(project: Path) -> None:
-    step(8, "Train a model from a recipe, and have it measured beside baselines")
+    step(8, "Train a model from a recipe, and measure it beside baselines")
     data, pairs, epochs = "{name: guo_yeast, split: {protocol: c3, seed: 1}}", 256, 6
     if subprocess.run([*COMMAND, "data", "get", "guo_yeast"], capture_output=True, check=False).returncode:
-        print("# The yeast data cannot be had here (no network). What follows is SYNTHETIC: it shows nothing")
-        print("# but that training works.")
+        print("# The yeast data cannot be fetched (no network). The following data is SYNTHETIC:")
+        print("# it only shows that training works.")
         synthetic(project)
         data = "{train: train.tsv, val: val.tsv, test: test.tsv, sequences: synthetic.fasta}"
         pairs, epochs = 64, 25
@@ -199,13 +199,13 @@ def training(project: Path) -> None:
     out = shell("holotype train recipe.yaml -o run")
     expect((project / "run/report.html").is_file(), "there is a report")
     auroc = float(out.split("test  ")[1].split("auroc ")[1].split(",")[0])
-    expect(auroc > 0.53, "the model has learnt something of proteins that it has not seen")
+    expect(auroc > 0.53, "the model predicts interactions of unseen proteins better than chance")
     out = shell("holotype predict run --fasta human.fasta --all-vs-all --top-k 1 -o best.tsv")
     expect((project / "best.tsv").is_file(), "the run folder is a model")
 
 
 def synthetic(project: Path) -> None:
-    """Proteins rich in K or in E; one of each kind makes an interaction."""
+    """Write proteins that are rich in K or in E; a pair of different kinds interacts."""
     rng = random.Random(1)
     proteins = {}
     for part, count in (("train", 120), ("val", 40), ("test", 40)):
@@ -222,12 +222,12 @@ def synthetic(project: Path) -> None:
 
 
 def digits(project: Path) -> None:
-    step(9, "What does ImageNet know of handwritten digits? Train a last layer, test on digits not seen")
+    step(9, "Train a last layer on handwritten digits, over ImageNet weights; test on unseen digits")
     shutil.copyfile(HERE.parent / "recipes/vision/digits_linear_probe.yaml", project / "digits.yaml")
     print(textwrap.indent((project / "digits.yaml").read_text(), "  "))
     out = shell("holotype train digits.yaml trainer.max_epochs=2 -o digits")
     accuracy = float(out.split("test  ")[1].split("accuracy ")[1].split()[0])
-    expect(accuracy > 0.8, "nine in ten digits are told apart (a guess is right in one of ten)")
+    expect(accuracy > 0.8, "the test accuracy is above 0.8 (chance is 0.1)")
     python(
         """\
         from holotype.vision.data.load import load_image_dataset
@@ -252,7 +252,7 @@ def typo(project: Path) -> None:
         show=True,
     )
     out = shell("holotype check wrong.yaml", fails=1)
-    expect("hidden_dim" in out and "dropout: expected float" in out, "every problem is told at once")
+    expect("hidden_dim" in out and "dropout: expected float" in out, "every problem is listed at once")
 
 
 # -- showing and checking ------------------------------------------------------------------------
