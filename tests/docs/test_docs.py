@@ -1,6 +1,5 @@
 """The docs hold: their examples run, their links lead somewhere, and so for every docstring."""
 
-import os
 import re
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import page as runner  # beside this file
 import pytest
+from docstrings import examples_of
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
@@ -15,25 +15,16 @@ PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.m
 LINKED = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 WITH_EXAMPLES = [path for path in sorted(SOURCE.rglob("*.py")) if ">>> " in path.read_text("utf-8")]
 
-DOCTEST = """
-import doctest, importlib, sys
-module = importlib.import_module(sys.argv[1])
-results = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
-sys.exit(1 if results.failed or not results.attempted else 0)
-"""
-
 
 def relative(path):
     return path.relative_to(ROOT).as_posix()
 
 
-def run(arguments, folder):
-    """A fresh process, so that what an example registers stays with it."""
-    env = {key: value for key, value in os.environ.items() if key != "HOLOTYPE_ZOOS"}
+@pytest.mark.parametrize("path", PAGES, ids=relative)
+def test_examples_of_a_page(path, tmp_path):
     done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=env,
+        [sys.executable, Path(runner.__file__), path],
+        cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -42,16 +33,11 @@ def run(arguments, folder):
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("path", PAGES, ids=relative)
-def test_examples_of_a_page(path, tmp_path):
-    run([Path(runner.__file__), path], tmp_path)
-
-
 @pytest.mark.parametrize("path", WITH_EXAMPLES, ids=relative)
 def test_examples_of_docstrings(path, tmp_path):
     parts = path.relative_to(SOURCE).with_suffix("").parts
     module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-    run(["-c", DOCTEST, module], tmp_path)
+    assert examples_of(module, tmp_path) == ""
 
 
 # -- links --------------------------------------------------------------------------------------
@@ -170,3 +156,13 @@ def test_dead_links_are_seen(tmp_path):
         "other.md#gone: no such heading",
         "lost.md: no such file",
     ]
+
+
+@pytest.mark.parametrize(
+    ("examples", "message"),
+    [(">>> 1 + 1\n3", "Got:\n    2"), ("no example", "attempted=0"), (">>> import os; os._exit(3)", "3")],
+)
+def test_docstrings_that_fail(examples, message, tmp_path, monkeypatch):
+    (tmp_path / "with_examples.py").write_text(f'"""\n{examples}\n"""\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    assert message in examples_of("with_examples", tmp_path)
