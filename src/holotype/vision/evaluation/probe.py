@@ -67,8 +67,8 @@ class ProbeResult:
 def knn_accuracy(
     train_x: Any,
     train_y: Any,
-    test_x: Any,
-    test_y: Any,
+    test_x: Any = None,
+    test_y: Any = None,
     *,
     k: int = 20,
     temperature: float = 0.07,
@@ -78,26 +78,31 @@ def knn_accuracy(
     Args:
         train_x: (n, F) embeddings, an array or a tensor.
         train_y: (n,) classes, whole numbers from 0.
-        test_x: (m, F).
+        test_x: (m, F). Without test data, each training sample is classified by the others.
         test_y: (m,).
         k: how many neighbours; all, if there are fewer.
         temperature: the smaller, the more the nearest ones count.
 
     Raises:
         ShapeError: shapes that do not fit each other.
-        DataError: no samples, a value that is not finite, or a class below 0.
+        DataError: no samples, only one and no test data, a value that is not finite, or a class below 0.
         ParameterError: `k` or `temperature` out of range.
     """
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise ParameterError(f"k is a whole number from 1 on, got {k!r}.", given=k)
     if not 0 < temperature < math.inf:
         raise ParameterError(f"temperature is above 0, got {temperature!r}.", given=temperature)
-    x, y, tests, truth = _checked(train_x, train_y, test_x, test_y)
+    alone = test_x is None
+    x, y, tests, truth = _checked(*((train_x, train_y) * 2 if alone else (train_x, train_y, test_x, test_y)))
+    if alone and len(x) < 2:
+        raise DataError("one sample has no others to be classified by.", given=1)
     x, classes = F.normalize(x, dim=1), int(y.max()) + 1
-    k = min(k, len(x))
+    k = min(k, len(x) - alone)
     correct = 0
     for start in range(0, len(tests), _ROWS_AT_ONCE):
         similarity = F.normalize(tests[start : start + _ROWS_AT_ONCE], dim=1) @ x.T
+        if alone:
+            similarity.diagonal(start).fill_(-math.inf)
         best = similarity.topk(k, dim=1)
         # Relative to the nearest one: the same order, and no overflow at low temperatures.
         votes = ((best.values - best.values[:, :1]) / temperature).exp()

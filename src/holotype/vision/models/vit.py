@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -260,7 +260,7 @@ class ViT(ImageClassifier):
         return self.size[0] // self.patch_size, self.size[1] // self.patch_size
 
     def grid_of(self, images: Tensor) -> tuple[int, int]:
-        """(h, w) of some images: that of its `size`, unless `dynamic_size` is set.
+        """(h, w) of some images: that of its `size`, unless `dynamic_size` is True.
 
         Raises:
             ShapeError: images that it does not take.
@@ -416,13 +416,42 @@ class ViT(ImageClassifier):
         if self.rope is not None:
             self.rope.set_grid(self.grid)
 
+    @property
+    def read_tokens(self) -> slice:
+        """The tokens that the head reads: class tokens, or the patches that it pools."""
+        if self.attn_pool is None and self.class_token is not None:
+            return slice(self.num_reg_tokens, self.num_special_tokens)
+        return slice(self.num_special_tokens, None)
+
+    @property
+    def last_block(self) -> nn.Module:
+        """The block after which patches no longer reach the class token."""
+        return self.encoder.block[-1]
+
+    @torch.no_grad()
+    def attention_weights(self, images: Tensor) -> list[Tensor]:
+        """(B, C, H, W) images → for each block (B, N, T, T), how much each token takes from each."""
+        weights: list[Tensor] = []
+
+        def keep(attention: nn.Module, given: tuple[Any, ...]) -> None:
+            weights.append(attention.weights(*given))  # type: ignore[operator]  # an Attention
+
+        attentions = [module for module in self.encoder.block.modules() if isinstance(module, Attention)]
+        hooks = [attention.register_forward_pre_hook(keep) for attention in attentions]
+        try:
+            self.tokens(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return weights
+
+    def patch_map(self, x_BTD: Tensor) -> Tensor:
+        """(B, S + h w, ...) values of tokens → (B, ..., h, w) of the patches, for images of its `size`."""
+        return self._as_map(x_BTD, self.grid)
+
     def _as_map(self, x_BTD: Tensor, grid: tuple[int, int]) -> Tensor:
         x_BDT = x_BTD[:, self.num_special_tokens :].transpose(1, 2)
         return x_BDT.reshape(*x_BDT.shape[:2], *grid)
-
-    def set_dynamic_size(self, enable: bool = True) -> None:
-        """Take images of every multiple of the patch size; positions are interpolated each time."""
-        self.dynamic_size = enable
 
     def _check(self, **counts: int) -> None:
         problems = [f"{name} is at least 1, got {value}" for name, value in counts.items() if value < 1]

@@ -89,15 +89,27 @@ class Attention(nn.Module):
 
     def forward(self, x_BTD: Tensor, rope: Rotate | None = None, special: int = 0) -> Tensor:
         """(B, T, D) → (B, T, D); with `rope`, patches after the `special` first tokens are turned."""
+        q_BNTd, k_BNTd, v_BNTd = self._projected(x_BTD, rope, special)
+        y_BTD = F.scaled_dot_product_attention(q_BNTd, k_BNTd, v_BNTd).transpose(1, 2).flatten(2)
+        out: Tensor = self.proj(self.norm(y_BTD))
+        return out
+
+    def weights(self, x_BTD: Tensor, rope: Rotate | None = None, special: int = 0) -> Tensor:
+        """(B, N, T, T): how much each token takes from each, which the fused kernel of `forward` hides."""
+        q_BNTd, k_BNTd, _ = self._projected(x_BTD, rope, special)
+        scores = q_BNTd.float() @ k_BNTd.float().transpose(2, 3) * q_BNTd.shape[3] ** -0.5
+        out: Tensor = scores.softmax(3)
+        return out
+
+    def _projected(self, x_BTD: Tensor, rope: Rotate | None, special: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (B, N, T, d)."""
         batch, tokens, dim = x_BTD.shape
         qkv = self.qkv(x_BTD).reshape(batch, tokens, 3, self.heads, dim // self.heads)
         q_BNTd, k_BNTd, v_BNTd = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         q_BNTd, k_BNTd = self.q_norm(q_BNTd), self.k_norm(k_BNTd)
         if rope is not None:
             q_BNTd, k_BNTd = rope(q_BNTd, special), rope(k_BNTd, special)
-        y_BTD = F.scaled_dot_product_attention(q_BNTd, k_BNTd, v_BNTd).transpose(1, 2).flatten(2)
-        out: Tensor = self.proj(self.norm(y_BTD))
-        return out
+        return q_BNTd, k_BNTd, v_BNTd
 
 
 def feed_forward(dim: int, inner: int, activation: Callable[[], nn.Module] = nn.GELU) -> Chain:

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +47,27 @@ _METHODS = ("auto", "grad_cam", "rollout")
 _COLOURS = ((12, 8, 70), (98, 20, 128), (196, 54, 84), (248, 138, 30), (252, 240, 150))
 
 
+@runtime_checkable
+class VisionTransformer(Protocol):
+    """What a network offers whose attention can be followed; `holotype.vision.models.vit.ViT` does.
+
+    Attributes:
+        read_tokens: the tokens that its head reads.
+        last_block: the last module that mixes patches; its first argument is the (B, T, F) tokens.
+    """
+
+    @property
+    def read_tokens(self) -> slice: ...  # see above
+    @property
+    def last_block(self) -> nn.Module: ...  # see above
+
+    def attention_weights(self, images: Tensor) -> list[Tensor]:
+        """(B, C, H, W) images → for each block (B, N, T, T)."""
+
+    def patch_map(self, tokens: Tensor) -> Tensor:
+        """(B, T, F) values of tokens → (B, F, h, w) of the patches."""
+
+
 def saliency(
     net: nn.Module,
     image: Tensor,
@@ -76,10 +96,10 @@ def saliency(
         image = image[None]
     if image.dim() != 4 or image.shape[0] != 1:
         raise ShapeError(f"saliency is of one image (C, H, W), got {tuple(image.shape)}.", given=image.shape)
-    transformer = _is_vit(net)
     if method == "auto":
+        transformer = isinstance(net, VisionTransformer)
         method = "rollout" if transformer and class_index is None else "grad_cam"
-    if method == "rollout" and not transformer:
+    if method == "rollout" and not isinstance(net, VisionTransformer):
         raise ParameterError(
             f"{type(net).__name__} is no vision transformer, whose attention could be followed.",
             given=method,
@@ -96,7 +116,10 @@ def saliency(
     was_training = net.training
     net.eval()
     try:
-        found = _rollout(net, image) if method == "rollout" else _grad_cam(net, image, class_index)
+        if method == "rollout" and isinstance(net, VisionTransformer):
+            found = _rollout(net, image)
+        else:
+            found = _grad_cam(net, image, class_index)
     finally:
         net.train(was_training)
     resized = F.interpolate(found[None, None].float(), tuple(image.shape[2:]), mode="bilinear")[0, 0]
@@ -213,8 +236,8 @@ def class_of(model_info: object, name: str) -> int:
 def _grad_cam(net: nn.Module, image: Tensor, class_index: int | None) -> Tensor:
     """(1, C, H, W) → (h, w): equation 2, the feature maps weighted by equation 1, and what is above zero."""
     kept: list[Tensor] = []
-    watch = _watched_patches if _is_vit(net) else _watched_map
-    with torch.enable_grad(), watch(net, kept):
+    watched = _watched_patches(net, kept) if isinstance(net, VisionTransformer) else _watched_map(net, kept)
+    with torch.enable_grad(), watched:
         logits = net(image)
         if not isinstance(logits, Tensor) or logits.dim() != 2:
             raise ParameterError(
@@ -230,7 +253,10 @@ def _grad_cam(net: nn.Module, image: Tensor, class_index: int | None) -> Tensor:
             raise ParameterError(f"classes are 0 to {count - 1}, got {class_index}.", given=class_index)
         wanted = int(logits[0].argmax()) if class_index is None else class_index
         (gradient,) = torch.autograd.grad(logits[0, wanted], kept[-1])
-    features, gradients = _as_map(net, kept[-1].detach()), _as_map(net, gradient)
+    features = kept[-1].detach()
+    if isinstance(net, VisionTransformer):
+        features, gradient = net.patch_map(features), net.patch_map(gradient)
+    features, gradients = features[0].float(), gradient[0].float()
     weights = gradients.mean((1, 2), keepdim=True)
     return (weights * features).sum(0).relu()
 
@@ -264,90 +290,26 @@ def _watched_map(net: nn.Module, kept: list[Tensor]) -> Iterator[None]:
 
 
 @contextmanager
-def _watched_patches(net: nn.Module, kept: list[Tensor]) -> Iterator[None]:
-    """Keep the tokens that a vision transformer's last block looks at: after it, patches no longer count."""
+def _watched_patches(net: VisionTransformer, kept: list[Tensor]) -> Iterator[None]:
+    """Keep the tokens that the last block reads: after it, patches no longer count."""
 
     def watch(block: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
         kept.append(given[0].detach().requires_grad_())
         return (kept[-1], *given[1:])
 
-    blocks: Any = net.encoder.block  # type: ignore[union-attr]  # `_is_vit` has looked
-    hook = blocks[-1].register_forward_pre_hook(watch)
+    hook = net.last_block.register_forward_pre_hook(watch)
     try:
         yield
     finally:
         hook.remove()
 
 
-def _as_map(net: nn.Module, found: Tensor) -> Tensor:
-    """(1, F, h, w), or (1, T, F) of a vision transformer → (F, h, w)."""
-    if found.dim() == 4:
-        return found[0].float()
-    special, (rows, columns) = _special(net), _grid(net)
-    return found[0, special:].float().T.reshape(-1, rows, columns)
-
-
-# -- attention rollout --------------------------------------------------------------------------
-
-
-def _rollout(net: nn.Module, image: Tensor) -> Tensor:
-    """(1, C, H, W) → (h, w): how much of each patch flows into what the network reads in the end."""
-    weights: list[Tensor] = []
-    blocks: Any = net.encoder.block  # type: ignore[union-attr]  # `_is_vit` has looked
-    hooks = [block.attn.register_forward_pre_hook(partial(_attend, weights)) for block in blocks]
-    try:
-        with torch.no_grad():
-            net(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    tokens = weights[0].shape[0]
-    unit = torch.eye(tokens, device=image.device)
-    flow = unit
-    for attention in weights:
+def _rollout(net: VisionTransformer, image: Tensor) -> Tensor:
+    """(1, C, H, W) → (h, w): how much of each patch flows into the tokens that the head reads."""
+    attentions = [weights[0].mean(0) for weights in net.attention_weights(image)]
+    flow = unit = torch.eye(len(attentions[0]), device=image.device)
+    for attention in attentions:
         # Half of what a token becomes is the token itself: the residual connection.
         flow = (0.5 * attention + 0.5 * unit) @ flow
-    special = _special(net)
-    return flow[_read(net), special:].mean(0).reshape(*_grid(net))
-
-
-def _attend(weights: list[Tensor], attention: Any, given: tuple[Any, ...]) -> None:
-    """Compute anew the weights of an attention, which the fused kernel does not give: mean over heads."""
-    x: Tensor = given[0]  # (1, T, D)
-    rope, special = (given[1], given[2]) if len(given) == 3 else (None, 0)
-    tokens, dim = x.shape[1:]
-    # q and k become (1, N, T, d).
-    qkv = attention.qkv(x).reshape(1, tokens, 3, attention.heads, dim // attention.heads)
-    q, k, _ = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-    q, k = attention.q_norm(q), attention.k_norm(k)
-    if rope is not None:
-        q, k = rope(q, special), rope(k, special)
-    scores = q.float() @ k.float().transpose(2, 3) * q.shape[3] ** -0.5
-    weights.append(scores.softmax(3).mean(1)[0])
-
-
-def _read(net: Any) -> slice:
-    """The tokens that the network reads in the end: class tokens, or the patches it pools."""
-    if net.attn_pool is None and net.class_token is not None:
-        return slice(net.num_reg_tokens, net.num_special_tokens)
-    return slice(net.num_special_tokens, None)
-
-
-def _is_vit(net: Any) -> bool:
-    """Is it a vision transformer of this zoo, by what it offers?"""
-    blocks = getattr(getattr(net, "encoder", None), "block", None)
-    return (
-        isinstance(blocks, nn.ModuleList)
-        and len(blocks) > 0
-        and all(hasattr(block, "attn") and hasattr(block.attn, "qkv") for block in blocks)
-        and all(hasattr(net, part) for part in ("num_special_tokens", "grid", "attn_pool", "class_token"))
-    )
-
-
-def _special(net: Any) -> int:
-    return int(net.num_special_tokens)
-
-
-def _grid(net: Any) -> tuple[int, int]:
-    rows, columns = net.grid
-    return int(rows), int(columns)
+    read = flow[net.read_tokens].mean(0)
+    return net.patch_map(read[None, :, None])[0, 0]

@@ -43,11 +43,6 @@ class Initial:
     statistics: tuple[list[float], list[float]] | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def short_name(self) -> str:
-        """The architecture's name without its zoo."""
-        return self.architecture.rpartition("/")[2]
-
 
 def load_initial(source: str, *, architecture: str | None = None) -> Initial:
     """Load the encoder that a training begins with.

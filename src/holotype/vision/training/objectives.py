@@ -15,13 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its name everywhere
 
 from holotype.training.objective import Outcome
+from holotype.vision.evaluation.probe import knn_accuracy
 from holotype.vision.models.detection.interface import Boxes, Detections
 from holotype.vision.training.batches import ImageBatch
 
 Directions = dict[str, Literal["max", "min"]]
 _MOST_DETECTIONS = 100
-_NEIGHBOURS = 10
-_CHUNK = 2048  # images whose neighbours are looked for at once
 
 
 class ImageObjective:
@@ -187,8 +186,10 @@ class SelfSupervision(ImageObjective):
         return Outcome(loss.float() * len(images) * batch.weight, embedded.detach(), batch.targets)
 
     def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """The share of images whose class is that of most of their nearest neighbours."""
-        return {"knn_accuracy": knn_accuracy(outputs, targets)} if self._labelled else {}
+        """The share of images that their nearest neighbours among the others classify rightly."""
+        if not self._labelled:
+            return {}
+        return {"knn_accuracy": float(knn_accuracy(outputs, targets)) if len(targets) > 1 else float("nan")}
 
 
 def boxes_of(targets: Tensor) -> list[Boxes]:
@@ -211,29 +212,3 @@ def detections_of(outputs: Tensor) -> list[Detections]:
     """The opposite of `padded`."""
     kept = [one[one[:, 5] >= 0] for one in outputs]
     return [Detections(one[:, :4], one[:, 4], one[:, 5].long()) for one in kept]
-
-
-def knn_accuracy(embeddings: Tensor, labels: Tensor, neighbours: int = _NEIGHBOURS) -> float:
-    """How often the nearest others, weighted by their cosine similarity, tell the class of an image.
-
-    Args:
-        embeddings: (n, F).
-        labels: (n,) long.
-        neighbours: how many are asked.
-
-    Returns:
-        From 0 to 1; NaN for fewer than two images.
-    """
-    if len(labels) < 2:
-        return float("nan")
-    at, labels = F.normalize(embeddings.float(), dim=1), labels.long()
-    right = 0
-    for begin in range(0, len(at), _CHUNK):
-        alike = at[begin : begin + _CHUNK] @ at.T
-        rows = torch.arange(len(alike))
-        alike[rows, rows + begin] = -torch.inf  # an image is not its own neighbour
-        near = alike.topk(min(neighbours, len(at) - 1), dim=1)
-        votes = torch.zeros(len(alike), int(labels.max()) + 1)
-        votes.scatter_add_(1, labels[near.indices], (near.values + 1).clamp(min=0))
-        right += int((votes.argmax(1) == labels[begin : begin + _CHUNK]).sum())
-    return right / len(at)

@@ -27,8 +27,9 @@ from holotype.vision.models.detection.boxes import (
     pairwise_iou,
 )
 from holotype.vision.models.detection.focal_loss import PRIOR, sigmoid_focal_loss
-from holotype.vision.models.detection.interface import Boxes, unpadded
+from holotype.vision.models.detection.interface import Boxes
 from holotype.vision.models.detection.nms import BLOCK, best_of_each_image, nms
+from holotype.vision.training.initial import statistics_of_entry
 from shapes import draw_shapes
 
 DENSE = ["retinanet", "fcos"]
@@ -420,15 +421,6 @@ def test_images_that_do_not_fit(name):
             net.detect(images(1, 3, 64, 64), **wrong)
 
 
-def test_padded_targets():
-    padded = torch.tensor([[[1.0, 2, 3, 4, 0], [0, 0, 0, 0, -1]], [[0, 0, 0, 0, -1]] * 2])
-    first, second = unpadded(padded)
-    assert first.boxes.tolist() == [[1, 2, 3, 4]] and first.labels.tolist() == [0]
-    assert second.boxes.shape == (0, 4) and second.labels.dtype == torch.int64
-    with pytest.raises(ShapeError):
-        unpadded(padded[0])
-
-
 def test_faster_rcnn_names_what_it_needs(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
     assert "faster_rcnn" in holotype.list_models(task=Task.OBJECT_DETECTION)
@@ -498,8 +490,8 @@ def test_a_backbone_may_be_an_entry(entry, tmp_path, name):
     entry(body, of, network="convnext_v1_atto", tag="test", config=config, preprocessing=stats)
     net = small(name, backbone=of, backbone_params=None).eval()
     assert torch.equal(net.backbone.stem[0].weight, body.stem[0].weight), "the weights are the entry's"
-    assert net.normalisation == ((0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
-    assert small(name).normalisation is None
+    assert statistics_of_entry(of) == ([0.5, 0.4, 0.3], [0.2, 0.2, 0.2])
+    assert statistics_of_entry("convnext_v1_atto") is None
 
     saved = f"{name}_on_an_entry"
     config = {"num_classes": 5, "size": 64, "width": 16, "head_depth": 1, "backbone": of}

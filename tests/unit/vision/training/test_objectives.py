@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -17,7 +16,6 @@ from holotype.vision.training.objectives import (
     ObjectDetection,
     boxes_of,
     detections_of,
-    knn_accuracy,
     padded,
 )
 
@@ -81,10 +79,3 @@ def test_a_detector_that_finds_everything_is_told_so() -> None:
     objective = ObjectDetection(num_classes=2, **PLAIN)
     assert objective.measure(found, targets)["map"] == pytest.approx(1.0)
     assert objective.measure(found[:, :1], targets)["map"] == pytest.approx(0.5)
-
-
-def test_an_image_is_not_its_own_neighbour() -> None:
-    apart = torch.tensor([[1.0, 0], [1, 0.1], [0, 1], [0.1, 1]])
-    assert knn_accuracy(apart, torch.tensor([0, 0, 1, 1]), neighbours=1) == 1.0
-    assert knn_accuracy(apart, torch.tensor([0, 1, 0, 1]), neighbours=1) == 0.0
-    assert np.isnan(knn_accuracy(apart[:1], torch.tensor([0])))

@@ -48,8 +48,8 @@ class Detector(nn.Module):
     """An object detector: `forward` for its raw heads, `loss` to train it, `detect` to use it.
 
     A family writes `forward`, `loss` and `select`; one that can replace its head has a method
-    ``reset_classifier(num_classes)``. Images are normalised as the backbone's weights expect
-    (`normalisation`), and those of a batch have one size: pictures are resized to fit into it, keeping their
+    ``reset_classifier(num_classes)``. Images are normalised as the backbone's weights expect,
+    and those of a batch have one size: pictures are resized to fit into it, keeping their
     proportions, and padded on the right and at the bottom.
 
     Attributes:
@@ -182,21 +182,6 @@ class Detector(nn.Module):
             max_detections=max_detections,
         )
 
-    @property
-    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-        """Mean and deviation of each channel that the backbone's weights expect, from 0 to 1.
-
-        None where the backbone is no pretrained entry, or its entry does not say.
-        """
-        from holotype.catalog.registry import default_registry as registry
-
-        if registry.exists(self.backbone_name) or not registry.pretrained_exists(self.backbone_name):
-            return None
-        told = registry.get_pretrained_metadata(self.backbone_name).preprocessing
-        if "mean" not in told or "std" not in told:
-            return None
-        return tuple(told["mean"]), tuple(told["std"])
-
     def adjust_size(self, size: int | tuple[int, int]) -> None:
         """Make it for images of another size, in pixels or as (height, width).
 
@@ -313,15 +298,3 @@ def _say_what_is_wrong(
     shown = "".join(f"\n  - {problem}" for problem in problems[:5])
     more = f"\n  and {len(problems) - 5} more" if len(problems) > 5 else ""
     raise DataError(f"these targets cannot be learnt:{shown}{more}", problems=problems, given=len(problems))
-
-
-def unpadded(targets: Tensor) -> list[Boxes]:
-    """(B, M, 5) targets, each x1, y1, x2, y2 and label, padded with the label -1 → `Boxes` of each image.
-
-    Raises:
-        ShapeError: another shape.
-    """
-    if targets.dim() != 3 or targets.shape[2] != 5:
-        raise ShapeError(f"padded targets are (B, M, 5), got {tuple(targets.shape)}.", given=targets.shape)
-    kept = [rows[rows[:, 4] >= 0] for rows in targets]
-    return [Boxes(rows[:, :4], rows[:, 4].long()) for rows in kept]

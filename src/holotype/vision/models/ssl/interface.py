@@ -68,7 +68,7 @@ class SelfSupervisedModel(nn.Module):
         # A pretrained entry comes in evaluation mode.
         self.encoder = build_encoder(encoder, encoder_params, in_channels=in_channels, size=self.size).train()
         if self.views == "multi_crop" and isinstance(self.encoder, ViT):
-            self.encoder.set_dynamic_size()
+            self.encoder.dynamic_size = True
 
     @property
     def trained_encoder(self) -> ImageClassifier:

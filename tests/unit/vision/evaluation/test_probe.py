@@ -57,6 +57,21 @@ def test_one_neighbour_and_more_than_there_are():
         assert found.correct == correct
 
 
+def test_without_test_data_each_sample_is_classified_by_the_others():
+    neighbors = pytest.importorskip("sklearn.neighbors")
+    selection = pytest.importorskip("sklearn.model_selection")
+    x, y, _, _ = data()
+    model = neighbors.KNeighborsClassifier(20, weights=lambda d: np.exp((1 - d**2 / 2) / 0.07))
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    expected = selection.cross_val_score(model, unit, y, cv=selection.LeaveOneOut()).mean()
+    assert float(knn_accuracy(x, y)) == pytest.approx(expected)
+    apart = torch.tensor([[1.0, 0], [1, 0.1], [0, 1], [0.1, 1]])
+    assert float(knn_accuracy(apart, torch.tensor([0, 0, 1, 1]), k=1)) == 1.0
+    assert float(knn_accuracy(apart, torch.tensor([0, 1, 0, 1]), k=1)) == 0.0
+    with pytest.raises(DataError, match="no others"):
+        knn_accuracy(apart[:1], torch.tensor([0]))
+
+
 def test_the_linear_probe_is_logistic_regression():
     linear_model = pytest.importorskip("sklearn.linear_model")
     preprocessing = pytest.importorskip("sklearn.preprocessing")
