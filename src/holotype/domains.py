@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any
 
+from holotype.options import Options
 from holotype.tasks import Task
 from holotype.text import in_one_line
 
@@ -30,14 +31,6 @@ DOMAINS: Mapping[str, str] = {
     Task.SELF_SUPERVISED_LEARNING: _VISION,
 }
 ENTRY_POINT_GROUP = "holotype.domains"
-
-
-class Options(Protocol):
-    """Where a command puts its options: `argparse.ArgumentParser.add_argument`, and nothing else of it."""
-
-    def add_argument(self, *names: str, **how: Any) -> argparse.Action:
-        """Add an option, or an argument."""
-        ...
 
 
 def _no_options(options: Options) -> None:
@@ -69,29 +62,56 @@ class Command:
     notes: str = ""
 
 
+PARTS = ("train", "val", "test")
+
+
+def _no_claim_on_data(source: str) -> bool:
+    return False
+
+
+def _no_problems(roles: frozenset[str], row: Mapping[str, Any]) -> list[str]:
+    return []
+
+
 @dataclass(frozen=True)
-class DatasetKind:
-    """Datasets of one kind, as the ``datasets.toml`` of a zoo lists them.
+class Reading:
+    """What the files of a dataset hold, for ``holotype data info --read``.
 
     Attributes:
-        holds: what they consist of, ``"pairs"`` or ``"images"``; parts are files ``train_pairs`` and so on.
-        whole: roles of files that belong to no part.
-        in_parts: roles of files that each part may have, without its prefix.
-        undivided: the parts of a dataset that has no files of parts.
-        problems: what is wrong with the roles of a dataset's files, one line for each problem.
-        described_by: the content of a ``dataset.yaml`` beside copies of the files, from the dataset's record
-            and the name of each role's copy; None for no such file.
-        read: the address of a function that reads a dataset by name, for ``holotype data info --read``, and
-            prints it: (arguments, record or None) -> exit code.
+        name: of the dataset.
+        facts: as plain data, for JSON.
+        text: for people.
+        ok: does the dataset keep what it promises?
+    """
+
+    name: str
+    facts: Mapping[str, Any]
+    text: str
+    ok: bool = True
+
+
+@dataclass(frozen=True)
+class DatasetKind:
+    """Datasets of one kind, as the ``datasets.toml`` of a zoo lists them; see `holotype.datasets`.
+
+    Attributes:
+        holds: what they consist of, such as ``"pairs"``; the files of parts are ``train_pairs`` and so on.
+        roles: of the files that such a dataset may have.
+        undivided: the parts of a dataset without files of parts.
+        read: the address of a function that reads a dataset, by name or file, into a `Reading`.
+        claims: is this the path of a dataset of this kind, one's own?
+        problems: what is wrong with the roles of a dataset's files and its row in the table, a line each.
+        described_by: the content of the ``dataset.yaml`` that `copy_dataset` writes, from the dataset's
+            record and the file name of each role; None for no such file.
     """
 
     holds: str
-    whole: tuple[str, ...] = ()
-    in_parts: tuple[str, ...] = ()
-    undivided: tuple[str, ...] = ()
-    problems: Callable[[frozenset[str]], list[str]] = lambda roles: []
-    described_by: Callable[[Any, Mapping[str, str]], dict[str, Any]] | None = None
-    read: str = ""
+    roles: frozenset[str]
+    undivided: tuple[str, ...]
+    read: str
+    claims: Callable[[str], bool] = _no_claim_on_data
+    problems: Callable[[frozenset[str], Mapping[str, Any]], list[str]] = _no_problems
+    described_by: Callable[[Any, Mapping[str, str]], Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from holotype.text import duration, plain
 
@@ -30,6 +31,31 @@ def reporter(progress: Progress | bool | None, label: str, unit: str = "MiB") ->
     if callable(progress):
         return progress
     return Bar(label, unit) if (watched() if progress is None else progress) else None
+
+
+@contextmanager
+def stage_bar(units: Mapping[str, str]) -> Iterator[Callable[[str, int, int], None] | None]:
+    """A bar for work of several stages, to be called with the stage, the amount so far and the total.
+
+    Args:
+        units: stage -> what is counted.
+
+    Yields:
+        None where stderr is no terminal.
+    """
+    if not watched():
+        yield None
+        return
+    bar = Bar(stays=False)
+
+    def show(stage: str, done: int, total: int) -> None:
+        bar.label, bar.unit = stage, units.get(stage, "")
+        bar(done, total)
+
+    try:
+        yield show
+    finally:
+        bar.close()
 
 
 class Bar:

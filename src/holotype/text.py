@@ -53,6 +53,11 @@ def size(count: float | None) -> str:
     return f"{count:.0f} B"
 
 
+def rate(value: float) -> str:
+    """So many a second: ``0.25``, ``12.3``, ``27,800``."""
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+
+
 def duration(seconds: float) -> str:
     """``0:07``, ``12:30``, ``1:02:03``."""
     minutes, rest = divmod(int(seconds), 60)

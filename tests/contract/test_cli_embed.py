@@ -1,7 +1,6 @@
 """What ``holotype embed`` promises: exit codes, what it prints, and that it says what it put right."""
 
 import gzip
-import io
 import json
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from types import SimpleNamespace
 import pytest
 
 from holotype.cli import main
-from holotype.cli.embed import ResidueBar
 from holotype.proteins.data.embeddings import open_embeddings
 
 ENCODER = """
@@ -166,18 +164,12 @@ def test_help_and_info_do_without_torch(command):
         assert done.stdout
 
 
-def test_progress_fits_sixty_columns(monkeypatch):
-    terminal = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr("holotype.cli.embed.width", lambda: 60)
-    clock = iter([10.0, 12.0, 14.0, 16.0, 18.0])
-    monkeypatch.setattr("holotype.cli.embed.time", SimpleNamespace(monotonic=lambda: next(clock)))
-    bar = ResidueBar("unirep_256", visible=True)
-    for done in (1_000, 5_000, 9_000, 2_000_000):
-        bar(done, 2_000_000)
-    lines = [line.split("\x1b")[0] for line in terminal.getvalue().split("\r") if line]
-    assert lines[1] == "0%  5,000/2,000,000 residues  2,000/s  16:37 left  unirep_2"
-    assert all(len(line) < 60 for line in lines)
-    assert bar.base == 1_000 and lines[-1].startswith("100%") and terminal.getvalue().endswith("\n")
-    ResidueBar("x", visible=False)(1, 2)
-    assert "x" not in terminal.getvalue()
+def test_what_was_there_before_is_no_part_of_the_speed(monkeypatch):
+    from holotype.proteins.commands import embed
+
+    clock = iter([10.0, 12.0, 14.0])
+    monkeypatch.setattr(embed, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    seen = embed._Residues("unirep_256")
+    for done in (1_000, 5_000, 9_000):
+        seen(done, 2_000_000)
+    assert (seen.base, seen.speed) == (1_000, 2_000)

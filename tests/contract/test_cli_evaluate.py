@@ -90,9 +90,9 @@ def test_nothing_is_overwritten_unasked(files, capsys):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([], "give a model or --predictions"),
+        ([], "holotype evaluate --predictions FILE"),
         (["m", "--predictions", "x"], "not both"),
-        (["m"], "--data NAME"),
+        (["v1"], "--data NAME"),
         (["m", "--data", "d", "--ranks-only"], "--ranks-only goes with --predictions"),
         (["--predictions", "x", "--ranks-only", "--validation", "v"], "--ranks-only says that they are none"),
     ],

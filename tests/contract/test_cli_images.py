@@ -144,8 +144,8 @@ def test_saliency(folder, command):
             "-o does not go with it",
         ),
         (["colours.safetensors", "photos", "--of-class", "red"], 2, "goes with --saliency"),
-        (["colours.safetensors", "photos", "--picture", "x.png"], 2, "of images: --pictures FOLDER"),
-        (["colours.safetensors", "--skip-broken", "-o", "x.csv"], 2, "--skip-broken is for images"),
+        (["colours.safetensors", "photos", "--picture", "x.png"], 2, "of images: --pictures"),
+        (["colours.safetensors", "--skip-broken", "-o", "x.csv"], 2, "which images? give files"),
         (["colours.safetensors", "photos", "-o", "x.tsv"], 1, ".csv, .parquet or .jsonl"),
         (["colors.safetensors", "photos"], 1, "there is no such file"),
         (["resnet_v1_50", "photos"], 1, "is an architecture"),
@@ -184,7 +184,7 @@ def test_a_bar_on_a_terminal(folder):
         pass
     os.close(ours)
     assert child.wait() == 0
-    assert b"embedding images 100%  1/1 images" in shown
+    assert b"embedding images  100%  1/1 images" in shown
 
 
 # embed
@@ -211,7 +211,7 @@ def test_embeddings_of_images(folder, command):
         ),
         (["colours.safetensors", "photos", "-o", "e.emb"], 1, ".parquet, .npz, .csv or .jsonl"),
         (["finder.safetensors", "photos", "-o", "e.csv"], 1, "embedding whole images is not for it"),
-        (["unirep_256", "photos", "-o", "e.csv"], 1, "embeds proteins, not photographs"),
+        (["unirep_256", "photos", "-o", "e.csv"], 1, "is a model of proteins, which reads sequences"),
         (["p.fasta", "-o", "e.csv"], 2, "p.fasta is no model of images"),
         (["vit_b16", "photos", "-e", "unirep_256", "-o", "e.emb"], 2, "leave out -e"),
         (["p.fasta", "-e", "unirep_256", "-o", "e.emb", "--skip-broken"], 2, "--skip-broken is for images"),

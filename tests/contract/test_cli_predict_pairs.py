@@ -9,7 +9,6 @@ import sys
 import pytest
 
 from holotype.cli import main
-from holotype.cli.predict import Bar
 from interaction_sets import model, read_table, save, sequences, write_embeddings, write_fasta
 
 PROTEINS = sequences(7)
@@ -65,7 +64,7 @@ def test_options_may_stand_anywhere(folder):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["predict", "model.safetensors"], "give image files, or proteins"),
+        (["predict", "model.safetensors"], "which pairs? give one of"),
         ([*GIVEN, "-o", "out.tsv"], "which pairs? give one of"),
         ([*GIVEN, "--all-vs-all", "--pairs", "pairs.tsv", "-o", "out.tsv"], "not --pairs and --all-vs-all"),
         ([*GIVEN, "--all-vs-all"], "-o OUT.tsv, or OUT.parquet"),
@@ -74,7 +73,10 @@ def test_options_may_stand_anywhere(folder):
             ["predict", "m", "owl.jpg", "--fasta", "x.fasta"],
             "--fasta is for pairs of proteins, and 'owl.jpg'",
         ),
-        ([*GIVEN, "--all-vs-all", "-o", "out.tsv", "--top", "3"], "partners of each protein: --top-k N"),
+        (
+            [*GIVEN, "--all-vs-all", "-o", "out.tsv", "--top", "3"],
+            "--top is for images; of pairs of proteins: --top-k",
+        ),
         ([*GIVEN, "--all-vs-all", "-o", "out.tsv", "--workers", "3"], "--workers goes with --engine ray"),
     ],
 )
@@ -106,7 +108,7 @@ def test_a_photograph_for_a_model_of_proteins(capsys):
         entries = ["v1_of_this_test"]
     assert main(["predict", entries[0], "owl.jpg"]) == 1
     errors = capsys.readouterr().err
-    assert "scores pairs of proteins, not photographs" in errors
+    assert "scores pairs of proteins, not 'owl.jpg'" in errors
     assert "--fasta X.fasta --all-vs-all" in errors
 
 
@@ -131,17 +133,27 @@ def test_an_architecture_is_no_trained_model(capsys):
     assert "Traceback" not in errors
 
 
-def test_images_still_need_no_option_in_its_place(monkeypatch):
-    seen = {}
+def test_images_may_stand_before_and_after_options(monkeypatch, capsys):
+    import argparse
 
-    def run(arguments):
-        seen.update(name=arguments.name, paths=arguments.images, top=arguments.top)
-        return 0
+    from holotype.cli import predict
 
-    monkeypatch.setattr("holotype.cli.predict_images.run", run)
     for words in (["m", "a.jpg", "b.jpg", "--top", "3"], ["m", "--top", "3", "a.jpg", "b.jpg"]):
-        assert main(["predict", *words]) == 0
-        assert seen == {"name": "m", "paths": ["a.jpg", "b.jpg"], "top": 3}
+        parser = argparse.ArgumentParser()
+        predict.add_arguments(parser)
+        arguments = parser.parse_args(words)
+        assert (arguments.name, arguments.inputs, arguments.top) == ("m", ["a.jpg", "b.jpg"], 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "shown", "hidden"),
+    [("v1", "--fasta", "--saliency"), ("resnet_v1_50", "--saliency", "--fasta"), ("nowhere", "--fasta", "")],
+)
+def test_help_for_a_model_shows_the_options_of_its_domain(model, shown, hidden, capsys):
+    with pytest.raises(SystemExit):
+        main(["predict", model, "--help"])
+    out = capsys.readouterr().out
+    assert shown in out and (not hidden or hidden not in out)
 
 
 def test_help_imports_no_torch_and_fits_a_narrow_terminal():
@@ -175,13 +187,4 @@ def test_progress_on_a_terminal_only(folder):
         pass
     os.close(ours)
     assert child.wait() == 0
-    assert b"scoring 100%" in shown and b"pairs" in shown
-
-
-def test_the_bar_fits_60_columns_and_tells_the_time_left():
-    bar = Bar()
-    bar._stage = "scoring"
-    assert bar.line(50, 100, 10.0) == "scoring 50%  50/100 pairs  5/s  0:10 left"
-    assert bar.line(10**8, 2 * 10**8, 3600.0) == "scoring 50%  100M/200M pairs  27.8k/s  1 h 0:00 left"
-    assert len(bar.line(199_990_000, 199_990_001, 360_000.0)) <= 60
-    assert bar.line(0, 0, 1.0) == "scoring …"
+    assert b"scoring  100%" in shown and b"pairs" in shown

@@ -9,7 +9,7 @@ pytest.importorskip("PIL")
 np = pytest.importorskip("numpy")
 
 from holotype.cli import main  # noqa: E402  # after the checks that they are there
-from holotype.proteins.data.datasets import copy_dataset  # noqa: E402  # after the checks that they are there
+from holotype.datasets import copy_dataset  # noqa: E402  # after the checks that they are there
 from holotype.vision.data.load import load_image_dataset  # noqa: E402
 
 

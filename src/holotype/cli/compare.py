@@ -1,80 +1,14 @@
-"""``holotype compare``: `compare_runs`, printed."""
+"""``holotype compare``, by the domain that serves it."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-from holotype.cli.evaluate import _count, _share
-from holotype.printing import BOLD, GREEN, coloured, fields, print_json, table
-from holotype.text import plain
+from holotype.cli import by_domain
 
-if TYPE_CHECKING:
-    from holotype.proteins.evaluation.compare import Comparison
+run = by_domain.run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this verb."""
-    parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="run folders, folders of reports, or files of predictions"
-    )
-    parser.add_argument("--metric", default="auroc", help="such as average_precision (default: auroc)")
-    parser.add_argument("--on", default="all", metavar="CLASS", help="all, C1, C2 or C3 pairs (default: all)")
-    parser.add_argument("--threshold", type=_share, default=0.5, help="positive from here on (default: 0.5)")
-    parser.add_argument("--resamples", type=_count, default=2000, help="of the bootstrap (default: 2000)")
-    parser.add_argument("--seed", type=_count, default=0, help="of the bootstrap (default: 0)")
-    parser.add_argument("--json", action="store_true", help="as JSON")
-    parser.epilog = "Runs that were tested on other pairs, or with other labels, are refused."
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Compare runs on the same test pairs."""
-    from holotype.proteins.evaluation.compare import compare_runs
-
-    comparison = compare_runs(
-        arguments.runs,
-        metric=arguments.metric,
-        subset=arguments.on,
-        threshold=arguments.threshold,
-        resamples=arguments.resamples,
-        seed=arguments.seed,
-    )
-    if arguments.json:
-        print_json(comparison.to_dict())
-    else:
-        show(comparison)
-    return 0
-
-
-def show(comparison: Comparison) -> None:
-    """Print each run, then each difference and what it shows."""
-    what = "all" if comparison.subset == "all" else comparison.subset
-    print(
-        coloured(
-            f"{plain(comparison.metric)} on {what} pairs: {comparison.pairs:,}, "
-            f"{comparison.positives:,} positive",
-            BOLD,
-        )
-    )
-    rows = [
-        (run.name, f"{run.value:.4f}", f"{run.interval.low:.4f}–{run.interval.high:.4f}")
-        for run in comparison.runs
-    ]
-    print(table(("RUN", "VALUE", "95 % INTERVAL"), rows))
-    for one in comparison.differences:
-        print()
-        print(coloured(f"{plain(one.second)} less {plain(one.first)}", BOLD))
-        low, high = one.interval
-        shown = [
-            ("difference", f"{one.value:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"),
-            ("p", _p(one.p, comparison.resamples)),
-        ]
-        print(fields(shown))
-        if one.better is None:
-            print("No difference is shown.")
-        else:
-            print(coloured(f"{plain(one.better)} is better.", GREEN))
-
-
-def _p(p: float, resamples: int) -> str:
-    return f"at most {p:.1g}" if p <= 2 / (resamples + 1) else f"{p:.2g}"
+    by_domain.add_options(parser, "compare")

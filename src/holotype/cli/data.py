@@ -1,16 +1,14 @@
-"""``holotype data``: the functions of `holotype.proteins.data.datasets`, printed."""
+"""``holotype data``: the functions of `holotype.datasets`, printed; the domain of a dataset reads it."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
 
-from holotype.printing import BOLD, coloured, fields, print_json, prose, table
-from holotype.text import number, plain
-
-if TYPE_CHECKING:
-    from holotype.proteins.data.datasets import DatasetInfo
+from holotype.datasets import DatasetInfo
+from holotype.domains import DatasetKind, domains, resolve
+from holotype.printing import BOLD, coloured, fields, print_json, table
+from holotype.text import number, plain, size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,12 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     get.add_argument(
         "-o", "--output", metavar="FOLDER", help="copy them to this folder, named by their roles"
     )
-    get.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    get.add_argument("--overwrite", action="store_true", help="replace files that exist")
     info = actions.add_parser(
         "info",
-        help="tell all that is known of a dataset",
-        description="Tell all that is known of a dataset; with --read, what is in it, and whether its "
-        "split keeps its promise.",
+        help="describe a dataset",
+        description="Describe a dataset; with --read, also what its files hold, and whether its split keeps "
+        "its promise.",
     )
     info.add_argument("name", help="a dataset, or a YAML file of one's own")
     info.add_argument("--read", action="store_true", help="fetch and read it, and audit its split")
@@ -47,14 +45,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from holotype.proteins.data.datasets import dataset_problems, get_dataset_info, list_datasets
+    from holotype.datasets import dataset_problems, get_dataset_info, list_datasets
 
     infos = {name: get_dataset_info(name) for name in list_datasets(zoo=arguments.zoo)}
     if arguments.json:
         print_json([info.to_dict() for info in infos.values()])
     else:
         rows = [
-            (name, ", ".join(info.parts), _size(info.size_bytes), info.license or "–", info.description)
+            (name, ", ".join(info.parts), size(info.size_bytes), info.license or "–", info.description)
             for name, info in infos.items()
         ]
         print(table(("NAME", "PARTS", "SIZE", "LICENSE", "DESCRIPTION"), rows))
@@ -64,7 +62,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _get(arguments: argparse.Namespace) -> int:
-    from holotype.proteins.data.datasets import copy_dataset, fetch_dataset
+    from holotype.datasets import copy_dataset, fetch_dataset
 
     if arguments.output is None:
         files = fetch_dataset(arguments.name)
@@ -79,16 +77,35 @@ def _get(arguments: argparse.Namespace) -> int:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    from holotype.proteins.data.datasets import get_dataset_info, is_file
+    from holotype.datasets import get_dataset_info, kind_of
 
-    known = None if is_file(arguments.name) else get_dataset_info(arguments.name)
-    if arguments.read or known is None:
-        return _read(arguments, known)
+    kinds = [domain.datasets for domain in domains() if domain.datasets is not None]
+    own = next((kind for kind in kinds if kind.claims(arguments.name)), None)
+    if own is not None:
+        return _read(arguments, own, None)
+    known = get_dataset_info(arguments.name)
+    if arguments.read:
+        return _read(arguments, kind_of(known.holds), known)
     if arguments.json:
         print_json(known.to_dict())
     else:
         _print_info(known)
     return 0
+
+
+def _read(arguments: argparse.Namespace, kind: DatasetKind, known: DatasetInfo | None) -> int:
+    """Describe what the files of a dataset hold, by the domain that reads it."""
+    reading = resolve(kind.read)(arguments.name)
+    if arguments.json:
+        print_json({"name": reading.name, "info": known.to_dict() if known else None, **reading.facts})
+    else:
+        if known is not None:
+            _print_info(known)
+            print()
+        else:
+            print(coloured(plain(reading.name), BOLD))
+        print(reading.text)
+    return 0 if reading.ok else 1
 
 
 def _print_info(info: DatasetInfo) -> None:
@@ -116,68 +133,3 @@ def _print_info(info: DatasetInfo) -> None:
     ]
     print()
     print(table(("FILE", "BYTES", "CACHED", "SHA256"), rows))
-
-
-def _read_images(arguments: argparse.Namespace, known: DatasetInfo) -> int:
-    from holotype.vision.data.load import load_image_dataset
-
-    dataset = load_image_dataset(arguments.name)
-    if arguments.json:
-        print_json(
-            {
-                "name": dataset.name,
-                "info": known.to_dict(),
-                "parts": {part: len(images) for part, images in dataset.splits.items()},
-                "classes": list(dataset.classes),
-                "digests": dict(dataset.digests),
-                "notes": list(dataset.notes),
-                "split_by": dataset.split_by,
-            }
-        )
-        return 0
-    _print_info(known)
-    print()
-    rows = [(part, number(len(images)), images.digest) for part, images in dataset.splits.items()]
-    print(table(("PART", "IMAGES", "DIGEST"), rows))
-    print(f"classes: {plain(', '.join(dataset.classes))}")
-    return 0
-
-
-def _read(arguments: argparse.Namespace, known: DatasetInfo | None) -> int:
-    if known is not None and known.holds == "images":
-        return _read_images(arguments, known)
-    from holotype.proteins.data.audit import audit_splits
-    from holotype.proteins.data.datasets import load_dataset
-
-    dataset = load_dataset(arguments.name)
-    audit = audit_splits(dataset.splits, dataset.sequences, protocol=dataset.protocol)
-    if arguments.json:
-        reports = {part: pairs.report.to_dict() for part, pairs in dataset.splits.items() if pairs.report}
-        print_json(
-            {
-                "name": dataset.name,
-                "info": known.to_dict() if known else None,
-                "sequences": len(dataset.sequences),
-                "digests": dict(dataset.digests),
-                "reports": reports,
-                "notes": list(dataset.notes),
-                "split_by": dataset.split_by,
-                "audit": audit.to_dict(),
-            }
-        )
-    else:
-        if known is not None:
-            _print_info(known)
-            print()
-        else:
-            print(coloured(plain(dataset.name), BOLD))
-        for line in (
-            *dataset.notes[: len(dataset.notes) - len(known.notes if known else ())],
-            *audit.lines(),
-        ):
-            print(prose(line, 0) if sys.stdout.isatty() else plain(line))
-    return 0 if audit.ok else 1
-
-
-def _size(size_bytes: int | None) -> str:
-    return "–" if size_bytes is None else f"{size_bytes / 2**20:.1f} MiB"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from holotype.cli.predict_images import count, rate
+from holotype.options import from_1
 from holotype.printing import BOLD, coloured, fields
-from holotype.text import number
+from holotype.text import number, rate
 
 if TYPE_CHECKING:
     from holotype.weights.measure import Measurement
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="count the multiplications of a model of images, and time it here",
     )
     parser.add_argument(
-        "--batch", type=count, metavar="N", help="images at once (with --measure; default: 1)"
+        "--batch", type=from_1, metavar="N", help="images at once (with --measure; default: 1)"
     )
     parser.add_argument("--device", metavar="DEVICE", help="where to time it (default: cpu)")
 

@@ -1,91 +1,14 @@
-"""``holotype split``: `holotype.proteins.data.datasets.split_files`, printed."""
+"""``holotype split``, by the domain that serves it."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 
-from holotype.printing import print_json, prose
-from holotype.text import plain
+from holotype.cli import by_domain
+
+run = by_domain.run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this verb."""
-    parser.add_argument("pairs", metavar="PAIRS", help="a file of pairs (protein_a, protein_b, label)")
-    parser.add_argument(
-        "--protocol",
-        required=True,
-        choices=("c1", "c2", "c3"),
-        help="c1 divides pairs; c2 holds proteins out; c3 divides proteins (Park and Marcotte 2012)",
-    )
-    parser.add_argument("--seed", type=int, required=True, metavar="N", help="another seed, another split")
-    parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="a new folder")
-    parser.add_argument(
-        "--fractions",
-        type=_fractions,
-        default=(0.8, 0.1, 0.1),
-        metavar="T,V,T",
-        help="of train, val and test (default: 0.8,0.1,0.1)",
-    )
-    parser.add_argument(
-        "--sequences", action="append", metavar="FASTA", help="keeps near-duplicates on one side; repeatable"
-    )
-    parser.add_argument(
-        "--max-identity",
-        type=float,
-        metavar="P",
-        help="keep proteins more alike than this on one side, such as 0.4 (needs --sequences)",
-    )
-    parser.add_argument(
-        "--tool",
-        choices=("mmseqs", "cd-hit", "kmer"),
-        help="what compares sequences (default: the first that is installed; kmer is an approximation)",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
-    parser.add_argument("--json", action="store_true", help="as JSON")
-    parser.epilog = (
-        "Writes train.tsv, val.tsv, test.tsv, split.json and, with --sequences, dataset.yaml, which "
-        "'data:' of a recipe takes."
-    )
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Divide the pairs, write the parts, and print what came out."""
-    from holotype.proteins.data.datasets import split_files
-
-    if arguments.sequences is None and (arguments.max_identity is not None or arguments.tool is not None):
-        print("holotype split: --max-identity and --tool need --sequences", file=sys.stderr)
-        return 2
-    if arguments.max_identity is not None and sys.stderr.isatty():
-        print("comparing sequences; with mmseqs or cd-hit this takes minutes", file=sys.stderr)
-    made = split_files(
-        arguments.pairs,
-        arguments.output,
-        protocol=arguments.protocol,
-        seed=arguments.seed,
-        fractions=arguments.fractions,
-        sequences=arguments.sequences,
-        max_identity=arguments.max_identity,
-        tool=arguments.tool,
-        overwrite=arguments.overwrite,
-    )
-    if arguments.json:
-        print_json(made.to_dict())
-        return 0
-    for note in made.notes:
-        print(prose(note, 0) if sys.stdout.isatty() else plain(note))
-    print(f"written to {plain(arguments.output)}", file=sys.stderr)
-    return 0
-
-
-def _fractions(text: str) -> tuple[float, ...]:
-    from holotype.proteins.data.splits import fraction_problem
-
-    try:
-        given = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"three numbers such as 0.8,0.1,0.1, not {text!r}") from None
-    wrong = fraction_problem(given)
-    if wrong:
-        raise argparse.ArgumentTypeError(wrong)
-    return given
+    by_domain.add_options(parser, "split")

@@ -2,11 +2,12 @@
 
 ::
 
-    recipe.yaml  audit.json  checkpoints/  metrics.csv  tensorboard/     while it runs
-    model.safetensors  predictions_val.tsv  predictions_test.tsv  result.json  report.html     in the end
+    recipe.yaml  checkpoints/  metrics.csv  tensorboard/     while it runs
+    model.safetensors  result.json                           in the end
 
-Of images: ``encoder.safetensors`` beside the model that trained it without labels, ``predictions_test.csv``,
-and neither audit nor report.
+and what the domain writes: ``audit.json``, ``predictions_test.tsv`` and ``report.html`` for pairs of
+proteins,
+``predictions_test.csv`` for classes of images, ``encoder.safetensors`` for a model trained without labels.
 """
 
 from __future__ import annotations
@@ -25,8 +26,7 @@ from holotype.errors import ConfigError, StoreError
 from holotype.store.locks import try_lock
 from holotype.training.recipe import Recipe, load_recipe
 
-RECIPE, RESULT, WEIGHTS, AUDIT = "recipe.yaml", "result.json", "model.safetensors", "audit.json"
-REPORT = "report.html"
+RECIPE, RESULT, WEIGHTS = "recipe.yaml", "result.json", "model.safetensors"
 ENCODER = "encoder.safetensors"  # what was trained without labels, as the bare architecture
 
 

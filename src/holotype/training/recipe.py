@@ -79,6 +79,8 @@ class Recipe:
     short: ClassVar[frozenset[str]] = frozenset({"model", "data", "optimizer", "scheduler"})
     """Keys where a text stands for ``{name: text}``."""
     ranges: ClassVar[Mapping[str, Range]] = RANGES  # ``part.key`` -> what must hold, and the words for it
+    figures: ClassVar[tuple[str, ...]] = ()  # those that are printed in the end; all of them if empty
+    files: ClassVar[Mapping[str, str]] = {}  # what is printed in the end -> a file in the run folder
 
     model: ModelPart
     trainer: TrainerPart = field(default_factory=TrainerPart)

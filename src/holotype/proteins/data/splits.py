@@ -19,18 +19,19 @@ protein of a pair comes first, or on the platform.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from holotype.datasets import fraction_problem
 from holotype.errors import DataError
 from holotype.proteins.data.pairs import PairTable, align, counts_in_words
 from holotype.text import listed
 
-__all__ = ["PROTOCOLS", "Splits", "check_protocol", "fraction_problem", "pair_classes", "split_pairs"]
+__all__ = ["PROTOCOLS", "Splits", "check_protocol", "pair_classes", "split_pairs"]
 
 PROTOCOLS = ("c1", "c2", "c3")
 PARTS = ("train", "val", "test")
@@ -139,22 +140,6 @@ def check_protocol(protocol: object, *, clustered: bool = False) -> None:
             given=protocol,
             hint="Choose c3, or leave the similarity out.",
         )
-
-
-def fraction_problem(fractions: object) -> str | None:
-    """Why these are not the fractions of a split, or None."""
-    if isinstance(fractions, str) or not isinstance(fractions, Iterable):
-        return f"expected three numbers for train, val and test, got {fractions!r}"
-    given = list(fractions)
-    if len(given) != 3 or not all(
-        isinstance(one, (int, float)) and not isinstance(one, bool) and math.isfinite(one) for one in given
-    ):
-        return f"expected three numbers for train, val and test, got {given!r}"
-    if min(given) < 0 or abs(sum(given) - 1) > 1e-6:
-        return f"expected three parts of 1, got {', '.join(f'{one:g}' for one in given)}"
-    if given[0] == 0 or given[1] == given[2] == 0:
-        return "a split has a train part, and one of val and test"
-    return None
 
 
 def pair_classes(train: PairTable, test: PairTable) -> NDArray[np.int8]:

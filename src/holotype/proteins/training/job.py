@@ -17,7 +17,7 @@ from holotype.proteins.data.pairs import PairTable
 from holotype.proteins.training.batches import PairBatches, PairReader, PairsToScore
 from holotype.proteins.training.objectives import PairObjective, balancing_weight
 from holotype.proteins.training.recipe import ProteinRecipe, architecture_of
-from holotype.training.folder import AUDIT, write_json
+from holotype.training.folder import write_json
 from holotype.training.job import Amount, Job, Tell, Tested, Work
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class ProteinJob(Job[ProteinRecipe]):
 
     def begin(self, folder: Path) -> None:
         """The audit."""
-        write_json(folder / AUDIT, self.audit.to_dict())
+        write_json(folder / "audit.json", self.audit.to_dict())
 
     def network(self) -> nn.Module:
         """As wide as the embeddings."""

@@ -151,6 +151,8 @@ class ProteinRecipe(Recipe):
     }
     short: ClassVar[frozenset[str]] = Recipe.short | {"encoder", "loss"}
     ranges: ClassVar[Mapping[str, Range]] = _RANGES
+    figures: ClassVar[tuple[str, ...]] = ("auroc", "average_precision", "accuracy", "mcc", "ece")
+    files: ClassVar[Mapping[str, str]] = {"report": "report.html"}
 
     data: DataPart
     encoder: tuple[EncoderPart, ...]
@@ -341,14 +343,14 @@ _PARTS_OF_DATA = ("train", "val", "test")
 
 
 def _dataset(name: str, split: Any) -> list[str]:
-    from holotype.proteins.data.datasets import get_dataset_info, list_datasets
+    from holotype.datasets import get_dataset_info, list_datasets
 
     if name.endswith((".yaml", ".yml", ".json")) or Path(name, "dataset.yaml").is_file():
         return [] if Path(name).exists() else [f"data.name: there is no file {name!r}"]
     try:
         info = get_dataset_info(name)
     except HolotypeError:
-        known = [one for one in list_datasets() if get_dataset_info(one).holds == "pairs"]
+        known = list_datasets(holds="pairs")
         return [
             f"data.name: no dataset named {name!r}{did_you_mean(name, known)} (there are {', '.join(known)})"
         ]

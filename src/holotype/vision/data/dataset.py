@@ -16,7 +16,7 @@ from holotype.vision.data.splits import divide, raise_if_shared
 from holotype.vision.data.table import Found, ImageTable, in_threads, sha256_of
 
 if TYPE_CHECKING:
-    from holotype.proteins.data.datasets import DatasetInfo
+    from holotype.datasets import DatasetInfo
 
 __all__ = ["HASHED_BYTES", "ImageDataset", "assembled", "divided"]
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from holotype.datasets import fetch_dataset, fraction_problem, get_dataset_info, is_registered, list_datasets
 from holotype.errors import ConfigError, DataError, HolotypeError, UnknownDatasetError
 from holotype.names import nearest
 from holotype.vision.data.coco import read_coco
@@ -35,7 +36,6 @@ from holotype.vision.data.splits import PARTS
 from holotype.vision.data.table import Found, ImageTable, LabelledBoxes, PixelSource
 
 if TYPE_CHECKING:
-    from holotype.proteins.data.datasets import DatasetInfo
     from holotype.store.progress import Progress
 
 __all__ = [
@@ -162,7 +162,7 @@ def _as_mapping(spec: str | Path | Mapping[str, Any], folder: Path) -> tuple[dic
         first = next((mapping[key] for key in (*PARTS, "images") if key in mapping), "images")
         first = first.get("images", "images") if isinstance(first, Mapping) else first
         return mapping, folder, str(mapping.get("name") or Path(str(first)).stem or "images")
-    if isinstance(spec, str) and _registered_info(spec) is not None:
+    if isinstance(spec, str) and is_registered(spec, "images"):
         return {"name": spec}, folder, spec  # a folder of that name is written ./name
     path = folder / Path(spec).expanduser()
     name = path.resolve().name
@@ -177,7 +177,7 @@ def _as_mapping(spec: str | Path | Mapping[str, Any], folder: Path) -> tuple[dic
         return {"images": str(spec)}, folder, path.name.partition(".")[0]
     if isinstance(spec, Path) or os.sep in spec or spec.startswith((".", "~")) or path.suffix:
         raise DataError(_missing(spec, folder) or f"{path} cannot be used.", given=str(spec))
-    known = _image_datasets()
+    known = list_datasets(holds="images")
     raise UnknownDatasetError(
         f"no dataset of images, and no folder, named {spec!r}.",
         given=spec,
@@ -207,8 +207,8 @@ def _mapping_problems(mapping: Mapping[str, Any]) -> list[str]:
     elif not parts and "images" not in mapping:
         if "name" not in mapping:
             problems.append(f"no images: {_HOW}")
-        elif _registered_info(mapping["name"]) is None:
-            close = nearest(mapping["name"], _image_datasets(), count=1)
+        elif not is_registered(mapping["name"], "images"):
+            close = nearest(mapping["name"], list_datasets(holds="images"), count=1)
             problems.append(
                 f"name: no dataset of images named {mapping['name']!r}"
                 + (f"; did you mean {close[0]!r}?" if close else "")
@@ -239,8 +239,6 @@ def _mapping_problems(mapping: Mapping[str, Any]) -> list[str]:
 
 
 def _split_problems(split: object) -> list[str]:
-    from holotype.proteins.data.splits import fraction_problem
-
     if not isinstance(split, Mapping):
         return [f": expected a mapping such as {{fractions: [0.8, 0.1, 0.1], seed: 0}}, got {split!r}"]
     problems = [f".{key}: no such key; there are fractions, seed" for key in split if key not in _SPLIT]
@@ -294,25 +292,7 @@ def _read(given: str | os.PathLike[str] | Mapping[str, Any], folder: Path) -> Fo
 # -- registered datasets -----------------------------------------------------------------------------------
 
 
-def _image_datasets() -> list[str]:
-    from holotype.proteins.data.datasets import get_dataset_info, list_datasets
-
-    return [name for name in list_datasets() if get_dataset_info(name).holds == "images"]
-
-
-def _registered_info(name: str) -> DatasetInfo | None:
-    from holotype.proteins.data.datasets import get_dataset_info
-
-    try:
-        info = get_dataset_info(name)
-    except HolotypeError:
-        return None
-    return info if info.holds == "images" else None
-
-
 def _registered(name: str, progress: Progress | bool | None) -> ImageDataset:
-    from holotype.proteins.data.datasets import fetch_dataset, get_dataset_info
-
     info = get_dataset_info(name)
     files = fetch_dataset(info, progress=progress)
     if "pixels" in files:

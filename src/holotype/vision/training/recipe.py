@@ -133,6 +133,8 @@ class ImageRecipe(Recipe):
         "batch.portion": FROM_1,
         "loss.label_smoothing": (lambda x: 0 <= x < 1, "in [0, 1)"),
     }
+    figures: ClassVar[tuple[str, ...]] = ("accuracy", "map", "map_50", "knn_accuracy")
+    files: ClassVar[Mapping[str, str]] = {"encoder": "encoder.safetensors"}
 
     data: dict[str, Any]
     augmentation: dict[str, Any] | None = None

@@ -9,6 +9,7 @@ import shutil
 import pytest
 import yaml
 
+from holotype.datasets import copy_dataset, dataset_problems, fetch_dataset, get_dataset_info, list_datasets
 from holotype.errors import (
     AmbiguousNameError,
     ConfigError,
@@ -18,16 +19,7 @@ from holotype.errors import (
     UnknownZooError,
     VerificationError,
 )
-from holotype.proteins.data.datasets import (
-    Dataset,
-    copy_dataset,
-    dataset_problems,
-    fetch_dataset,
-    get_dataset_info,
-    list_datasets,
-    load_dataset,
-    split_files,
-)
+from holotype.proteins.data.datasets import Dataset, load_dataset, split_files
 from holotype.proteins.data.pairs import read_pairs
 
 FASTA = "".join(f">P{at}\n{'MKTAYIAKQR'[at % 10 :]}{'ACDEFGHIKLMNPQRSTVWY' * (at + 1)}\n" for at in range(12))
@@ -169,13 +161,13 @@ def test_one_name_in_two_zoos_has_to_be_qualified(zoo):
     [
         ("[toy\n", "datasets.toml:"),
         (b"\xff\xfe", "datasets.toml:"),
-        ("toy = 3\n", "is no table"),
-        ("[toy]\ndescription = 'x'\n", "no pairs; files: no sequences"),
+        ("toy = 3\n", "is not a table"),
+        ("[toy]\ndescription = 'x'\n", "files: there are none"),
         (table(more="colour = 'red'"), "colour: no such key"),
         (table(more="protocol = 'c7'"), "protocol: one of"),
         (table(more="species = 'yeast'"), "species: expected a list"),
         (table(sha_pairs="abc"), "no sha256 of 64"),
-        (table(name="TOY"), "is no name"),
+        (table(name="TOY"), "is not a name"),
         (table().replace("files.pairs", "files.pears"), "no such role"),
     ],
 )

@@ -15,6 +15,7 @@ pytest.importorskip("numpy")
 import numpy as np  # after the checks that they are there
 from PIL import Image
 
+from holotype.datasets import dataset_problems, get_dataset_info
 from holotype.errors import (
     ConfigError,
     DataError,
@@ -22,7 +23,7 @@ from holotype.errors import (
     LeakageError,
     UnknownDatasetError,
 )
-from holotype.proteins.data.datasets import dataset_problems, get_dataset_info, load_dataset
+from holotype.proteins.data.datasets import load_dataset
 from holotype.vision.data import dataset as image_dataset
 from holotype.vision.data.load import image_data_problems, load_image_dataset
 from holotype.vision.data.splits import divide
@@ -368,7 +369,7 @@ def test_digits_are_listed_and_nothing_is_wrong_with_their_table():
     assert info.license and info.paper and info.homepage and info.notes
     assert info.files[0].url.startswith("pypi://scikit-learn==") and info.size_bytes == 57523
     assert image_data_problems("digits") == []
-    with pytest.raises(DataError, match="load_image_dataset"):
+    with pytest.raises(DataError, match="holds images, not pairs"):
         load_dataset("digits")
 
 

@@ -7,54 +7,31 @@ import sys
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from holotype.cli.predict_images import bar, count, load
+from holotype.domains import Command
+from holotype.options import Options, from_1
 from holotype.printing import BOLD, DIM, coloured, fields, print_json, table, width
+from holotype.progress import stage_bar
 from holotype.text import number, plain
+from holotype.vision.commands.report import UNITS, load
 
 if TYPE_CHECKING:
     from holotype.vision.evaluation.evaluate import ClassificationReport, DetectionReport, ProbeReport
 
-_ONLY_IMAGES = {
-    **{"images": "--images", "test": "--test", "method": "--method", "coco": "--coco", "k": "-k"},
-    "batch_size": "--batch-size",
-}
-_ONLY_PAIRS = {
-    **{"predictions": "--predictions", "sequences": "--sequences", "embeddings": "--embeddings"},
-    **{"validation": "--validation", "ranks_only": "--ranks-only", "output": "-o"},
-}
-# Options of pairs that are never unset.
-_USUAL = {"threshold": 0.5, "resamples": 1000}
 _MOST_CLASSES = 20
 
 
-def add_arguments(group: Any) -> None:
-    """The options of this verb that are for images."""
-    group.add_argument("--images", metavar="DIR", help="to classify: a subfolder for each class")
-    group.add_argument("--coco", metavar="FILE", help="the boxes in --images, for a detector")
-    group.add_argument("--test", metavar="DIR", help="to test a probe on that learns from --train")
-    group.add_argument(
+def _add_options(options: Options) -> None:
+    options.add_argument("--images", metavar="DIR", help="to classify: a subfolder for each class")
+    options.add_argument("--coco", metavar="FILE", help="the boxes in --images, for a detector")
+    options.add_argument("--test", metavar="DIR", help="to test a probe on that learns from --train")
+    options.add_argument(
         "--method", choices=("knn", "linear"), help="of the probe: nearest neighbours, or logistic regression"
     )
-    group.add_argument("-k", type=count, metavar="N", help="neighbours (default: 20)")
-    group.add_argument("--batch-size", type=count, metavar="N", help="images at once (default: 16)")
+    options.add_argument("-k", type=from_1, metavar="N", help="neighbours (default: 20)")
+    options.add_argument("--batch-size", type=from_1, metavar="N", help="images at once (default: 16)")
 
 
-def is_meant(arguments: argparse.Namespace) -> bool:
-    """Is it about images, by its options or by the model?"""
-    if any(getattr(arguments, name) is not None for name in _ONLY_IMAGES):
-        return True
-    if not arguments.model:
-        return False
-    from holotype.errors import HolotypeError
-    from holotype.vision.prediction.model import IMAGE_TASKS, task_of
-
-    try:
-        return task_of(arguments.model) in IMAGE_TASKS
-    except HolotypeError:
-        return False  # told better when it is loaded
-
-
-def run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     """Evaluate and print the figures."""
     wrong = _problem(arguments)
     if wrong:
@@ -69,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     data, split = _data(arguments)
     common: dict[str, Any] = {"split": split, "batch_size": arguments.batch_size or (4 if detects else 16)}
     report: ClassificationReport | DetectionReport | ProbeReport
-    with bar() as common["progress"]:
+    with stage_bar(UNITS) as common["progress"]:
         if arguments.method is not None or arguments.test is not None:
             report = probe_encoder(
                 opened,
@@ -91,13 +68,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _problem(arguments: argparse.Namespace) -> str | None:
-    given = [option for name, option in _ONLY_PAIRS.items() if getattr(arguments, name)]
-    given += [f"--{name}" for name, usual in _USUAL.items() if getattr(arguments, name) != usual]
-    if given:
-        images = [option for name, option in _ONLY_IMAGES.items() if getattr(arguments, name) is not None]
-        return (
-            f"{given[0]} is for pairs of proteins, and {images[0] if images else arguments.model} for images"
-        )
     if not arguments.model:
         return "which model? holotype evaluate MODEL --images DIR"
     places = {
@@ -209,3 +179,20 @@ def _classes(report: ClassificationReport) -> None:
         print(
             coloured(f"and {len(ordered) - _MOST_CLASSES:,} more, with higher recall (--json has all)", DIM)
         )
+
+
+COMMAND = Command(
+    "images",
+    _run,
+    _add_options,
+    usage=("MODEL --images DIR [--coco FILE]", "MODEL --train DIR --test DIR [--method NAME]"),
+    notes=(
+        "Images:\n"
+        "  holotype evaluate CLASSIFIER --images photos/test\n"
+        "  holotype evaluate DETECTOR --images val2017/ \\\n"
+        "      --coco instances_val2017.json\n"
+        "  holotype evaluate ENCODER --train photos/train \\\n"
+        "      --test photos/test --method linear\n"
+        "  holotype evaluate ENCODER --data digits --method knn"
+    ),
+)

@@ -1,0 +1,1 @@
+"""What the commands do for proteins: one file a verb."""

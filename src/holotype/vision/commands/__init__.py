@@ -1,0 +1,1 @@
+"""What the commands do for images: one file a verb."""
