@@ -205,7 +205,10 @@ def load_recipe(
         mapping["output"] = os.fspath(output)
     info, _ = model_info(mapping.get("model"))
     kind = _kind_of(mapping, info, kinds)
+    trainer = mapping["trainer"] = {} if mapping.get("trainer") is None else mapping["trainer"]
     kind.complete(mapping)
+    if isinstance(trainer, dict):
+        trainer.setdefault("monitor", kind.monitors(None if info is None else info.task)[0])
     problems += _problems(mapping, kind, info, kinds)
     problems += kind.problems(mapping, check_data=check_data)
     if problems:

@@ -58,6 +58,7 @@ class TrainerPart:
         max_epochs: passes over the training examples.
         patience: stop after so many epochs without a better `monitor`; None for never.
         monitor: the figure on the validation examples by which the best epoch is chosen; ``last`` for none.
+            A recipe's default is the first of `Recipe.monitors`.
         gradient_clip: the largest norm of a gradient; None for no limit.
         accumulate: batches that make one step of the optimizer.
         precision: float32, or mixed with bfloat16 or float16 (GPU only).
@@ -73,7 +74,7 @@ class TrainerPart:
 
     max_epochs: int = 20
     patience: int | None = 5
-    monitor: str = "val_auroc"
+    monitor: str = "val_loss"
     gradient_clip: float | None = 1.0
     accumulate: int = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"

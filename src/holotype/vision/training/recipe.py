@@ -183,13 +183,8 @@ class ImageRecipe(Recipe):
         facts = FACTS.get(info.task or "") if info is not None else None
         if facts is None:
             return
-        if mapping.get("trainer") is None:
-            mapping["trainer"] = {}
-        trainer = mapping["trainer"]
-        if isinstance(trainer, dict):
-            trainer.setdefault("monitor", facts.monitors[0])
-            if facts.part is not None:  # such a figure may stand still for long, and rise again
-                trainer.setdefault("patience", None)
+        if facts.part is not None and isinstance(mapping.setdefault("trainer", {}), dict):
+            mapping["trainer"].setdefault("patience", None)  # such a figure may stand still, and rise again
         if mapping.get("augmentation") is None and facts.augmentation is not None:
             mapping["augmentation"] = {"name": facts.augmentation}
 
