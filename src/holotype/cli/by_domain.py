@@ -18,6 +18,7 @@ from holotype.errors import DataError, HolotypeError
 from holotype.names import nearest
 from holotype.options import Options
 from holotype.text import plain
+from holotype.weights.open import find
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     name = name or next((one for one in given if given[one]), "")
     if not name:
         if model is not None:
-            _find(model)  # raises what is wrong with it
+            find(model).open()  # raises what is wrong with it
         return wrong(verb.name, "what is it about? One of:\n  " + "\n  ".join(verb.forms()))
     for other, options in given.items():
         if other != name and options:
@@ -128,7 +129,7 @@ def _by_task(verb: _Verb, model: str | None) -> str:
     if model is None:
         return ""
     try:
-        task = _find(model)
+        task = find(model).task
     except HolotypeError:  # the domain that the options name says it better
         return ""
     if task is None:
@@ -202,14 +203,3 @@ class _Help(argparse.Action):
         _describe(parser, verb, [name] if name else list(verb.commands))
         parser.print_help()
         parser.exit()
-
-
-def _find(model: str) -> str | None:
-    """The task of a model, or None.
-
-    Raises:
-        HolotypeError: no model has that name.
-    """
-    from holotype.vision.prediction.model import load_image_model, task_of
-
-    return task_of(model) or load_image_model(model)[1].task

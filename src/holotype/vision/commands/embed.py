@@ -22,10 +22,8 @@ def _add_options(options: Options) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     """Embed images into a file."""
     from holotype.vision.prediction.embeddings import embed_files
-    from holotype.vision.prediction.model import check_image_task, task_of
 
     model, images = arguments.files[0], arguments.files[1:]
-    check_image_task(model, task_of(model))
     wrong = _wrong(arguments, images)
     if wrong:
         print(f"holotype embed: {wrong}", file=sys.stderr)
