@@ -138,7 +138,7 @@ def test_without_sequences_it_says_what_that_means(folder, capsys):
     ("more", "code", "message"),
     [
         (["--protocol", "c1", "--max-identity", "0.4"], 2, "need --sequences"),
-        (["--protocol", "c1", "--max-identity", "0.4", "--sequences", "seqs.fasta"], 1, "no difference"),
+        (["--protocol", "c1", "--max-identity", "0.4", "--sequences", "seqs.fasta"], 1, "has no effect"),
         (["--protocol", "c3", "--max-identity", "0.95", "--sequences", "seqs.fasta"], 1, "at most 0.8"),
         (["--protocol", "c3"], 1, "would be empty"),
         (["--protocol", "c1", "--sequences", "absent.fasta"], 1, "absent.fasta"),

@@ -147,7 +147,7 @@ def test_saliency(folder, command):
         (["colours.safetensors", "photos", "--picture", "x.png"], 2, "of images: --pictures"),
         (["colours.safetensors", "--skip-broken", "-o", "x.csv"], 2, "which images? give files"),
         (["colours.safetensors", "photos", "-o", "x.tsv"], 1, ".csv, .parquet or .jsonl"),
-        (["colors.safetensors", "photos"], 1, "there is no such file"),
+        (["colors.safetensors", "photos"], 1, "colors.safetensors does not exist"),
         (["resnet_v1_50", "photos"], 1, "is an architecture"),
         (["v1", "photos"], 1, "scores pairs of proteins"),
         (["colours.safetensors", "photos", "-o", ""], 1, "a file without an ending"),

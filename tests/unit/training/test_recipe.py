@@ -261,7 +261,7 @@ def test_a_recipe_of_images_comes_back_from_what_it_writes(tmp_path: Path) -> No
         ("data=3", "data: expected a name or a mapping, got 3"),
         ("data={train: nowhere, val: nowhere}", "data: train: "),
         ("augmentation=lihgt", "augmentation: no preset named 'lihgt' for classification; did you mean 'light'?"),
-        ("augmentation={name: light, crops: 1}", "crops: no such option"),
+        ("augmentation={name: light, crops: 1}", "crops: no such key; did you mean"),
         ("augmentation=simclr", "it is for views"),
         ("from_pretrained=efficientnet_lite0_imagenet", "did you mean 'efficientnet_lite0_imagenet1k'?"),
         ("from_pretrained=7", "from_pretrained: expected an entry, a file or a folder, got 7"),
