@@ -1,5 +1,6 @@
 """The docs hold: their examples run, their links lead somewhere, and so for every docstring."""
 
+import pkgutil
 import re
 import subprocess
 import sys
@@ -86,6 +87,24 @@ def test_the_security_page_names_tests_that_exist():
     paths = re.findall(r"`((?:attacks|contract|integration|unit)/[^`]+\.py)`", page)
     assert paths
     assert [path for path in paths if not list((ROOT / "tests").glob(path))] == []
+
+
+ENTRY_POINT_GROUPS = {"holotype.zoos", "holotype.providers", "holotype.domains"}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=relative)
+def test_what_a_page_names_exists(path):
+    names = set(re.findall(r"`(holotype(?:\.\w+)+)(?:\([^`]*)?`", path.read_text("utf-8")))
+    missing = [name for name in sorted(names - ENTRY_POINT_GROUPS) if not resolves(name)]
+    assert missing == []
+
+
+def resolves(name):
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
 
 
 # -- the runner itself: a check that cannot fail is worth nothing -----------------------------------
