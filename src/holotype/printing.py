@@ -96,16 +96,16 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, names: int
         if excess > 0:
             sizes[at] = max(min(natural[at], max(12, len(header[at]))), sizes[at] - excess)
     wrap = sum(sizes) + 2 * (len(sizes) - 1) > room
+    if wrap:
+        aligned = sum(natural[1:]) + 2 * (len(natural) - 2) <= room - 4
+        sizes = natural if aligned else [0] * len(natural)
     lines = []
     for number, row in enumerate([list(header), *texts]):
         if wrap:
-            kept = "  ".join(row[1:names])
-            rest = "  ".join(row[names:])
-            left = max(room - 6 - columns(kept), 12) if kept else room - 4
-            rest = f"{kept}  {_cut(rest, left)}" if kept else _cut(rest, left)
+            rest = "  ".join(map(_padded, row[1:], sizes[1:])).rstrip()
             lines.append(coloured(row[0], BOLD) if number == 0 else row[0])
             if rest:
-                lines.append(coloured(f"    {rest.rstrip()}", DIM))
+                lines.append(coloured(f"    {_cut(rest, room - 4)}", DIM))
             continue
         cells = [_padded(_cut(cell, size), size) for cell, size in zip(row, sizes, strict=True)]
         line = "  ".join(cells).rstrip()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from holotype import printing
+from holotype import printing, registry
 
 HOLOTYPE = [sys.executable, "-m", "holotype"]
 
@@ -199,7 +199,7 @@ def test_wide_signs_take_two_columns(tmp_path: Path) -> None:
         )
     )
     project(tmp_path, source)
-    for words in (["list"], ["info", "wide"], ["info", "mixed"]):
+    for words in (["list", "--zoo", "zoo_of_mine"], ["info", "wide"], ["info", "mixed"]):
         lines = run(*words, cwd=tmp_path).stdout.splitlines()
         assert any(text[:4] in line for line in lines)
         assert max(printing.columns(line) for line in lines if " /" not in line) <= 80
@@ -408,3 +408,49 @@ def test_every_verb_has_help_and_stands_in_the_readme() -> None:
     for verb in VERBS:
         assert "usage: holotype " + verb in run(verb, "--help").stdout
         assert f"holotype {verb}" in readme
+
+
+def header(*words: str, columns: int = 80) -> list[str]:
+    return re.sub("\033\\[[0-9]*m", "", on_terminal("list", *words, columns=columns)).split("\n")[0].split()
+
+
+def test_a_list_shows_the_columns_that_help_to_choose_and_fit() -> None:
+    assert header(columns=80) == ["NAME", "PARAMS", "SIZE", "PRETRAINED", "ZOO"]
+    assert header(columns=120) == ["NAME", "PARAMS", "SIZE", "PRETRAINED", "TASK", "ZOO"]
+    assert header("--zoo", "proteins", "-t", "protein_interaction") == [
+        *("NAME", "PARAMS", "PRETRAINED", "DESCRIPTION"),  # neither has a size; zoo and task would repeat
+    ]
+    assert header("*lite*", "--pretrained", columns=120)[:5] == [
+        "NAME",
+        "NETWORK",
+        "PARAMS",
+        "SIZE",
+        "METRIC",
+    ]
+    assert header("efficientnet_lite0", "--columns", "task,name") == ["TASK", "NAME"]
+    lines = run("list", "efficientnet_lite0").stdout.split("\n")
+    assert lines[1].split()[:5] == ["efficientnet_lite0", "4.7", "M", "224", "1"]
+
+
+def test_long_names_of_entries_stand_on_lines_of_their_own() -> None:
+    out = run("list", "--pretrained").stdout.split("\n")
+    assert out[0] == "NAME" and out[1].split() == ["NETWORK", "PARAMS", "SIZE", "METRIC"]
+    network = out[1].index("NETWORK"), out[1].index("PARAMS")
+    assert all(line[network[0]] != " " and line[network[1] - 1] == " " for line in out[1:-1:2])  # aligned
+
+
+def test_a_list_is_sorted_by_a_column() -> None:
+    names = run("list", "-q", "efficientnet*", "hieradet*", "vit_t*", "--sort", "params").stdout.split()
+    assert names.index("efficientnet_lite0") < names.index("efficientnet_lite4")
+    params = [registry.get_model_info(name).params for name in names]
+    assert params == sorted(params)
+    last = json.loads(run("list", "-q", "--json", "--sort", "params").stdout)[-1]
+    assert registry.get_model_info(last).params is None  # what is not known comes last
+    entries = run("list", "-p", "-q", "*lite*", "--sort", "metric").stdout.split()
+    assert entries[0] == "efficientnet_lite0_imagenet1k"
+
+
+def test_a_column_that_does_not_exist() -> None:
+    for words in (["--sort", "parms"], ["--columns", "name,parms"]):
+        done = run("list", *words)
+        assert done.returncode == 1 and "Did you mean: params?" in done.stderr

@@ -225,6 +225,22 @@ class Entry:
             "doc": doc,
         }
 
+    def summary(self, params: int | None) -> dict[str, Any]:
+        """What a list shows of an architecture."""
+        from holotype.catalog.scan import decode
+
+        metadata = self.detail.get("metadata", {}).get("$dict", {})
+        size = decode(metadata.get("resolution"))
+        is_size = isinstance(size, tuple | list) and [type(side) for side in size] == [int, int]
+        declared = metadata.get("params")
+        return {
+            "params": params if params is not None else declared if isinstance(declared, int) else None,
+            "size": tuple(size) if is_size else None,
+            "task": self.task,
+            "zoo": self.zoo,
+            "description": self.detail.get("description", ""),
+        }
+
     def info(self, *, params: int | None, pretrained: tuple[str, ...], aliases: tuple[str, ...]) -> ModelInfo:
         """The record of an architecture."""
         from holotype.catalog.scan import decode

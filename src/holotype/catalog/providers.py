@@ -108,6 +108,7 @@ class InstalledProvider:
     def __init__(self, folder: str, name: str, value: str) -> None:
         self.folder, self.name, self.value = folder, name, value
         self._provider: Any = None
+        self._error: BaseException | None = None
 
     def stamp(self) -> object:
         """The provider's, or why there is none."""
@@ -117,9 +118,11 @@ class InstalledProvider:
                 self._provider = (
                     found if hasattr(found, "entries") and not isinstance(found, type) else found()
                 )
-            return (self.value, self._provider.stamp())
+            stamp = self._provider.stamp()
+            self._error = None
         except (Exception, SystemExit) as error:  # noqa: BLE001 - of another package: it must not end a listing
-            return (self.value, repr(error))
+            self._error, stamp = error, repr(error)
+        return (self.value, stamp)
 
     def entries(self) -> list[Entry | Problem]:
         """The provider's, or one problem."""
@@ -128,8 +131,8 @@ class InstalledProvider:
 
         found: list[Entry | Problem] = []
         try:
-            if self._provider is None:
-                raise RuntimeError(self.stamp()[1])  # type: ignore[index]  # a pair, see above
+            if self._error is not None:
+                raise self._error
             for entry in self._provider.entries():
                 if not isinstance(entry, Problem):
                     check_name(entry.name, "name")

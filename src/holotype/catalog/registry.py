@@ -407,11 +407,23 @@ class Zoo:
         found = [self._find(name, catalog, broken=True) for name in names]
         return [self._registry._info(entry, catalog) for entry in found]
 
-    def get_model_lines(self, names: Iterable[str]) -> list[tuple[str | None, str, str]]:
-        """(task, zoo, description) of many names: what a list shows, without reading signatures."""
+    def get_model_lines(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        """What a list shows of many names, without reading signatures.
+
+        Returns:
+            For each name: ``params``, ``size`` (height, width), ``pretrained`` (how many entries), ``task``,
+            ``zoo`` and ``description``; None for what is not known.
+        """
         catalog = self._registry._look()
-        found = [self._find(name, catalog, broken=True) for name in names]
-        return [(entry.task, entry.zoo, entry.detail.get("description", "")) for entry in found]
+        entries = [self._find(name, catalog, broken=True) for name in names]
+        filled = [entry.architecture for entry in catalog.weights]
+        return [
+            {
+                **entry.summary(self._registry._count_of(entry)),
+                "pretrained": filled.count((entry.zoo, entry.name)) or None,
+            }
+            for entry in entries
+        ]
 
     def get_pretrained_metadata(self, name: str) -> PretrainedMetadata:
         """The record of a pretrained entry.

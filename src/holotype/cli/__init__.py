@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] == ["__complete"]:
         from holotype.cli.completion import complete
 
-        return complete(words[1:])
+        return complete(words[1:], VERBS)
     parser = _parser(words)
     arguments = parser.parse_args(words)
     if arguments.verb is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 
 SCRIPTS = {
     "bash": """\
@@ -50,13 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def complete(words: list[str]) -> int:
+def complete(words: list[str], verbs: Iterable[str]) -> int:
     """Print the words that may stand where the last of `words` is being typed."""
-    from holotype.cli import VERBS
-
     *before, prefix = words or [""]
     if not before:
-        found = list(VERBS)
+        found = list(verbs)
     else:
         found = _options(before[0], before[-1])
     found = [word for word in dict.fromkeys(found) if word.startswith(prefix)]
