@@ -1,6 +1,5 @@
 """The cache is derived: whatever happens to it costs time and nothing else."""
 
-import json
 import os
 import shutil
 from zlib import crc32
@@ -45,8 +44,12 @@ def changed(path, change):
     """Other content under a checksum that fits."""
     first, *lines = path.read_bytes().split(b"\n")
     content = b"\n".join(change(lines))
-    head = json.dumps([json.loads(first)[0], crc32(content)], separators=(",", ":")).encode()
-    path.write_bytes(head + b"\n" + content)
+    path.write_bytes(b"%08x" % crc32(content) + first[8:] + b"\n" + content)
+
+
+def other_stamp(lines):
+    """Makes every file of the zoo look changed, so that what is kept of the files is read as well."""
+    return [*lines[:4], *(line + b"0" for line in lines[4:5]), *lines[5:]]
 
 
 DAMAGE = {
@@ -63,16 +66,22 @@ DAMAGE = {
     "nested without end": lambda path: path.write_text("[" * 100_000),
     "nested without end, checksum right": lambda path: changed(path, lambda lines: [b"[" * 100_000]),
     "no lines": lambda path: changed(path, lambda lines: []),
-    "an empty table": lambda path: changed(path, lambda lines: [b"{}"]),
-    "no table": lambda path: changed(path, lambda lines: [b"[1, 2]", b"[]"]),
+    "counts that are none": lambda path: changed(path, lambda lines: [b"x y", *lines[1:]]),
+    "counts that are too high": lambda path: changed(path, lambda lines: [b"9 99", *lines[1:]]),
+    "counts that are negative": lambda path: changed(path, lambda lines: [b"-3 -4", *lines[1:]]),
     "rows that are none": lambda path: changed(
-        path, lambda lines: [b'{"stamp": "", "outside": [], "first": [], "rows": 3, "problems": []}', b"{}"]
+        path, lambda lines: [line.replace(b"\t", b" ") for line in lines]
     ),
-    "another stamp and a table of files that is none": lambda path: changed(
-        path, lambda lines: [lines[0].replace(b'"stamp":"', b'"stamp":"x'), b"[1]", *lines[2:]]
+    "problems that are none": lambda path: changed(path, lambda lines: [*lines[:3], b"[3]", *lines[4:]]),
+    "details lost": lambda path: changed(path, lambda lines: lines[:-1]),
+    "not text": lambda path: changed(path, lambda lines: [line + b"\xff" for line in lines]),
+    "another stamp": lambda path: changed(path, other_stamp),
+    "another stamp and files nested without end": lambda path: changed(
+        path, lambda lines: other_stamp(lines) if path.suffix == ".entries" else [b"[" * 100_000]
     ),
-    "another stamp and facts lost": lambda path: changed(
-        path, lambda lines: [lines[0].replace(b'"stamp":"', b'"stamp":"x'), *lines[1:-1]]
+    "another stamp and files that are none": lambda path: changed(
+        path,
+        lambda lines: other_stamp(lines) if path.suffix == ".entries" else [b'{"src.model": [1]}', b"{}"],
     ),
 }
 

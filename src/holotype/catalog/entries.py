@@ -38,7 +38,7 @@ class Entry:
 
     Attributes:
         architecture: of weights, zoo and name of the architecture, once the catalog has looked it up.
-        place_in_zoo: sorts the entries of a zoo as they were registered.
+        position: its place in the order that its zoo states; the same for all those that it does not name.
         from_session: this process registered it, and no file that the index reads has it.
         rivals: what several files of its zoo register under its name.
         stamp: the state of its file when this process registered it.
@@ -61,7 +61,7 @@ class Entry:
         "network",
         "obj",
         "origin",
-        "place_in_zoo",
+        "position",
         "problem",
         "rivals",
         "sort",
@@ -88,7 +88,7 @@ class Entry:
         self._detail = detail
         self.sort = sort or natural_key(name)
         self.architecture = (zoo, network or "")
-        self.place_in_zoo: tuple[Any, ...] = ()
+        self.position = 0
         self.from_session = False
         self.rivals: list[Identity] = []
         self.obj: Any = None
@@ -105,6 +105,11 @@ class Entry:
     def qualified_name(self) -> str:
         """``zoo/name``."""
         return f"{self.zoo}/{self.name}"
+
+    @property
+    def place_in_zoo(self) -> tuple[Any, ...]:
+        """Sorts the entries of a zoo as they were registered: as it states, then by file, then by line."""
+        return (self.position, natural_key(self.module), self.line or 0)
 
     @property
     def key(self) -> tuple[str, str, str]:

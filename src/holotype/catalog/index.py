@@ -5,20 +5,27 @@ files that changed (`scan`), links the files that such a change can affect (`lin
 source does not explain in a child process (`probe`), and keeps the result: one file for each zoo, in the
 user's cache folder.
 
-Such a file is written whole or not at all. A file that is missing, damaged or from another version is built
-again; a folder that cannot be written costs time and nothing else. Its lines are JSON values:
+A kept file is written whole or not at all. One that is missing, damaged or from another version is built
+again; a folder that cannot be written costs time and nothing else. The first line of each is a checksum, and
+what the file is of. What every listing needs of a zoo is plain text, because importing `json` takes longer
+than reading it:
 
-    [key, crc32 of the rest]
-    {"stamp": …, "outside": [module, …], "first": [name, …], "rows": [row, …],
-     "problems": [[module, path, line, message, names], …]}
-    {module: [path, stat, digest, deps, failed], …}     read only if a file of the zoo has changed
-    the details of a row                                a line for each row, read when they are needed
-    the facts of a module                               a line for each module, read when it is linked again
+    number of files in the stamp, number of rows
+    modules outside the zoo on which it depends
+    names that its registration order begins with
+    problems: [[module, path, line, message, names], …]
+    a line of the stamp for each file: module, state
+    a row for each entry: kind, name, sort key, task, network, module, line, via, needs; a tab between them
+    the details of each entry, as JSON, read when they are needed
+
+A second file is read only if a file of the zoo has changed:
+
+    {module: [path, stat, digest, deps, failed], …}
+    the facts of each module, as JSON
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -53,7 +60,7 @@ if TYPE_CHECKING:
     Row = tuple[str, str, str, str | None, str | None, str, int | None, str | None, str]
 
 SCHEMA = 10  # raise it whenever `scan` or `link` write anything else: older files are then not read
-_UNREADABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
+_UNREADABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, SyntaxError)
 _ABANDONED_S = 3600.0
 
 
@@ -80,20 +87,10 @@ class Snapshot:
         rows: list[Row] | None = None,
         details: list[bytes] | None = None,
         problems: list[tuple[str, str, int | None, str, list[str]]] | None = None,
-        files: bytes = b"{}",
-        facts: list[bytes] | None = None,
     ) -> None:
         self.spec, self.stamp, self.outside, self.first = spec, stamp, outside or [], first or []
         self.rows, self.details, self.problems = rows or [], details or [], problems or []
-        self._files, self._facts = files, facts or []
         self.counts: dict[str, int] | None = None
-
-    def files(self) -> dict[str, tuple[str, str, str, list[str], str, bytes]]:
-        """Path, stat, digest, dependencies, environment of a failed import, and facts, by module."""
-        table = json.loads(self._files)
-        return {
-            module: (*entry, facts) for (module, entry), facts in zip(table.items(), self._facts, strict=True)
-        }
 
     def holds(self, module: str, path: str | None) -> bool:
         """Is the file of a module still as it was?"""
@@ -104,31 +101,60 @@ class Snapshot:
 
     def to_lines(self) -> list[bytes]:
         """As it is kept."""
-        head = {
-            "stamp": self.stamp,
-            "outside": self.outside,
-            "first": self.first,
-            "rows": self.rows,
-            "problems": self.problems,
-        }
-        return [_json(head), self._files, *self.details, *self._facts]
+        stamp = self.stamp.split("\n")
+        lines = [
+            f"{len(stamp)} {len(self.rows)}",
+            " ".join(self.outside),
+            " ".join(self.first),
+            _json(self.problems).decode() if self.problems else "",
+            *stamp,
+            *("\t".join(str(field or "") for field in row) for row in self.rows),
+        ]
+        return [*(line.encode("utf-8", "surrogatepass") for line in lines), *self.details]
 
     @classmethod
     def from_lines(cls, spec: ZooSpec, lines: list[bytes]) -> Snapshot:
-        """What `to_lines` wrote."""
-        head = json.loads(lines[0])
-        rows = [tuple(row) for row in head["rows"]]
-        return cls(
-            spec,
-            head["stamp"],
-            head["outside"],
-            head["first"],
-            rows,
-            lines[2 : 2 + len(rows)],
-            [tuple(problem) for problem in head["problems"]],
-            lines[1],
-            lines[2 + len(rows) :],
-        )
+        """What `to_lines` wrote.
+
+        Raises:
+            ValueError: they hold anything else.
+        """
+        files, count = map(int, lines[0].split())
+        start, end = 4 + files, 4 + files + count
+        head = [line.decode("utf-8", "surrogatepass") for line in lines[1:end]]
+        rows: list[Row] = []
+        for line in head[start - 1 :]:
+            kind, name, sort, task, network, module, at, via, needs = line.split("\t")
+            number = int(at) if at else None
+            rows.append((kind, name, sort, task or None, network or None, module, number, via or None, needs))
+        if len(lines) - end != len(rows):
+            raise ValueError("details are missing")
+        problems = []
+        if head[2]:
+            import json
+
+            problems = [(m, p, n, text, names) for m, p, n, text, names in json.loads(head[2])]
+        stamp = "\n".join(head[3 : start - 1])
+        return cls(spec, stamp, head[0].split(), head[1].split(), rows, lines[end:], problems)
+
+
+class FileRecord:
+    """What is kept of one file.
+
+    Attributes:
+        path: where it was.
+        stat: its state; empty if a further edit might leave it the same.
+        digest: the sha256 of its content.
+        deps: the modules on which its registrations depend.
+        failed: the environment in which its trial import failed, or empty.
+        facts: of `scan`, as JSON.
+    """
+
+    __slots__ = ("deps", "digest", "facts", "failed", "path", "stat")
+
+    def __init__(self, path: str, stat: str, digest: str, deps: list[str], failed: str, facts: bytes) -> None:
+        self.path, self.stat, self.digest = path, stat, digest
+        self.deps, self.failed, self.facts = deps, failed, facts
 
 
 class Index:
@@ -146,6 +172,7 @@ class Index:
     def __init__(self, probe: Probe | None = None) -> None:
         self._probe = probe
         self._snapshots: dict[ZooSpec, Snapshot] = {}
+        self._files: dict[ZooSpec, tuple[str, dict[str, FileRecord]]] = {}
         self.cache_problem: str | None = None
         self.remembers_only = False
 
@@ -158,9 +185,9 @@ class Index:
         if known is None or not _is_current(known, files):
             known = self._kept(spec)  # another process may have seen the change first
             if not _is_current(known, files):
-                known = _Update(known, files, self._probe).run()
-                self._write(_key_of(spec), known.to_lines())
-                _remove_abandoned()
+                update = _Update(known, self._records(known), files, self._probe)
+                known = update.run()
+                self._keep(known, update.records)
             self._snapshots[spec] = known
         return known
 
@@ -173,7 +200,7 @@ class Index:
         self._snapshots.clear()
         for spec in specs:
             try:
-                os.unlink(_path(_key_of(spec)))
+                os.unlink(_path(_key_of(spec), "entries"))
             except OSError:
                 continue
 
@@ -181,47 +208,72 @@ class Index:
         """The parameter counts that were remembered for a zoo as it was at the last look."""
         snapshot = self.known(spec)
         if snapshot.counts is None:
-            stamp, counts = self._read_value(f"{_key_of(spec)}\ncounts") or ("", {})
-            snapshot.counts = dict(counts) if stamp == snapshot.stamp else {}
+            import json
+
+            try:
+                snapshot.counts = dict(json.loads(_read(_key_of(spec), "counts", snapshot.stamp)[0]))
+            except _UNREADABLE:
+                snapshot.counts = {}
         return snapshot.counts
 
     def remember_count(self, spec: ZooSpec, name: str, params: int) -> None:
         """Remember a parameter count, until the zoo changes."""
         counts = self.counts(spec)
         counts[name] = params
-        self._write(f"{_key_of(spec)}\ncounts", [_json([self.known(spec).stamp, counts])])
+        self._write(_key_of(spec), "counts", [_json(counts)], self.known(spec).stamp)
 
-    def recall(self, path: str, content: bytes) -> Any:
-        """What was read from a file that names zoos, if its content is still the same."""
-        remembered, zoos = self._read_value(path) or ("", None)
-        return zoos if remembered == content.hex() else None
+    def recall(self, path: str, content: bytes) -> list[tuple[str | None, str]] | None:
+        """The names and modules of the zoos that a file names, if its content is still the same."""
+        try:
+            remembered, *lines = _read(path, "project")
+            zoos = [line.decode().partition("=") for line in lines]
+        except _UNREADABLE:
+            return None
+        return [(name or None, module) for module, _, name in zoos] if remembered == _hex(content) else None
 
-    def remember(self, path: str, content: bytes, zoos: Any) -> None:
-        """Remember what was read from a file that names zoos."""
-        self._write(path, [_json([content.hex(), zoos])])
+    def remember(self, path: str, content: bytes, zoos: list[tuple[str | None, str]]) -> None:
+        """Remember which zoos a file names."""
+        lines = [f"{module}={name or ''}" for name, module in zoos]
+        if all(line.isprintable() for line in lines) and not any("=" in module for _, module in zoos):
+            self._write(path, "project", [_hex(content), *(line.encode() for line in lines)])
 
     def _kept(self, spec: ZooSpec) -> Snapshot:
         try:
-            lines = _read(_key_of(spec))
-            return Snapshot.from_lines(spec, lines)
+            return Snapshot.from_lines(spec, _read(_key_of(spec), "entries"))
         except _UNREADABLE:
             return Snapshot(spec)
 
-    def _read_value(self, key: str) -> Any:
-        try:
-            first, second = json.loads(_read(key)[0])
-        except _UNREADABLE:
-            return None
-        return first, second
+    def _records(self, known: Snapshot) -> dict[str, FileRecord]:
+        records = self._files.get(known.spec)
+        if records is None or records[0] != known.stamp:
+            try:
+                table, *facts = _read(_key_of(known.spec), "files", known.stamp)
+                import json
 
-    def _write(self, key: str, lines: list[bytes]) -> None:
+                kept: dict[str, list[Any]] = json.loads(table)
+                both = zip(kept.items(), facts, strict=True)
+                return {module: FileRecord(*[*record, fact]) for (module, record), fact in both}
+            except _UNREADABLE:
+                return {}
+        return records[1]
+
+    def _keep(self, snapshot: Snapshot, records: dict[str, FileRecord]) -> None:
+        self._files[snapshot.spec] = (snapshot.stamp, records)
+        table = {m: [r.path, r.stat, r.digest, r.deps, r.failed] for m, r in records.items()}
+        facts = [record.facts for record in records.values()]
+        key = _key_of(snapshot.spec)
+        self._write(key, "files", [_json(table), *facts], snapshot.stamp)
+        self._write(key, "entries", snapshot.to_lines())
+        _remove_abandoned()
+
+    def _write(self, key: str, part: str, lines: list[bytes], state: str = "") -> None:
         from holotype.files import write_file
 
-        path = _path(key)
+        path = _path(key, part)
         content = b"\n".join(lines)
         try:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-            write_file(path, _json([key, crc32(content)]) + b"\n" + content)
+            write_file(path, _first_line(key, part, content, state) + content)
         except (OSError, ValueError) as error:  # full, read-only, not a folder
             self.cache_problem = str(error)
 
@@ -230,17 +282,18 @@ class _Update:
     """One pass over the files of a zoo of which some have changed.
 
     Args:
-        old: what was known.
+        old: what was known of the zoo.
+        known: what was known of its files; empty if that is lost.
         files: what there is now.
         probe: see `Index`.
     """
 
-    def __init__(self, old: Snapshot, files: dict[str, File], probe: Probe | None) -> None:
-        self.old, self.spec, self.files, self.probe = old, old.spec, files, probe
-        try:
-            self.known = old.files()
-        except _UNREADABLE:
-            self.old, self.known = Snapshot(self.spec), {}
+    def __init__(
+        self, old: Snapshot, known: dict[str, FileRecord], files: dict[str, File], probe: Probe | None
+    ) -> None:
+        self.spec, self.known, self.files, self.probe = old.spec, known, files, probe
+        self.old = old if known else Snapshot(self.spec)
+        self.records: dict[str, FileRecord] = {}
         self.sources: dict[str, Source | None] = {}
         self.digests: dict[str, str] = {}
         self.outside: dict[str, File] = {}
@@ -258,16 +311,16 @@ class _Update:
         """Can a change have an effect on what a module registers?"""
         if module in changed or module not in self.known:
             return True
-        _, _, _, deps, failed, _ = self.known[module]
-        return failed not in ("", self.environment) or not changed.isdisjoint(deps)
+        known = self.known[module]
+        return known.failed not in ("", self.environment) or not changed.isdisjoint(known.deps)
 
     def _changed(self, module: str, file: File) -> bool:
         old = self.known.get(module)
-        if old is not None and old[1] == file.stat:  # a file that was moved has another ctime
+        if old is not None and old.stat == file.stat:  # a file that was moved has another ctime
             return False
         source, digest = read_source(module, file, self.prebuilt)
         self.digests[module] = digest
-        if old is not None and old[2] == digest and old[0] == file.path:
+        if old is not None and old.digest == digest and old.path == file.path:
             return False
         self.sources[module] = source
         return True
@@ -291,7 +344,9 @@ class _Update:
                 return None
             file = self.outside.setdefault(module, outside_file(self.spec, module))
         elif module in self.known:
-            return as_source(module, file, json.loads(self.known[module][5]))
+            import json
+
+            return as_source(module, file, json.loads(self.known[module].facts))
         source, self.digests[module] = read_source(module, file, self.prebuilt)
         return source
 
@@ -336,8 +391,8 @@ class _Update:
 
     def _joined(self, linked: dict[str, tuple[Linked, bool]], changed: set[str]) -> Snapshot:
         """What was linked now, and what is kept of the other files."""
-        deps = {module: old[3] for module, old in self.known.items() if module in self.files}
-        failed = {module: old[4] for module, old in self.known.items() if module in self.files}
+        deps = {module: old.deps for module, old in self.known.items() if module in self.files}
+        failed = {module: old.failed for module, old in self.known.items() if module in self.files}
         for module, (result, error) in linked.items():
             deps[module] = [
                 name
@@ -365,38 +420,27 @@ class _Update:
             both += [(_row(module, result, entry), _json(entry)) for entry in result.entries]
             path = self.files[module].path
             problems += [(module, path, line, text, names) for line, text, names in result.problems]
-        table = {}
-        facts = []
         for module, file in files.items():
-            facts.append(self._facts_of(module, file, changed))
+            facts, digest = self._facts_of(module, file, changed)
             stat = file.stat if file.settled else ""
-            entry = [file.path, stat, self.digests.get(module), deps.get(module, []), failed.get(module, "")]
-            if entry[2] is None:
-                entry[2] = self.known[module][2]
-            table[module] = entry
-        return Snapshot(
-            self.spec,
-            stamp,
-            outside,
-            self._first(),
-            [row for row, _ in both],
-            [detail for _, detail in both],
-            problems,
-            _json(table),
-            facts,
-        )
+            self.records[module] = FileRecord(
+                file.path, stat, digest, deps.get(module, []), failed.get(module, ""), facts
+            )
+        rows, details = [row for row, _ in both], [detail for _, detail in both]
+        return Snapshot(self.spec, stamp, outside, self._first(), rows, details, problems)
 
     def _first(self) -> list[str]:
         source = self._source_of(self.spec.module)
         return list(source.facts.get("first", ())) if source is not None else []
 
-    def _facts_of(self, module: str, file: File, changed: set[str]) -> bytes:
+    def _facts_of(self, module: str, file: File, changed: set[str]) -> tuple[bytes, str]:
         if module in self.known and module not in changed:
-            return self.known[module][5]
+            known = self.known[module]
+            return known.facts, self.digests.get(module, known.digest)
         source = self._source_of(module)
         if module not in self.digests:
             self.digests[module] = read_source(module, file)[1]
-        return _json(source.facts if source else {})
+        return _json(source.facts if source else {}), self.digests[module]
 
 
 def _row(module: str, result: Linked, entry: dict[str, Any]) -> Row:
@@ -419,7 +463,13 @@ def _is_current(snapshot: Snapshot, files: dict[str, File]) -> bool:
 
 
 def _json(value: Any) -> bytes:
+    import json
+
     return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def _hex(content: bytes) -> bytes:
+    return content.hex().encode()
 
 
 def _key_of(spec: ZooSpec) -> str:
@@ -431,26 +481,41 @@ def _folder() -> str:
     return os.path.join(cache_home(), f"index-{SCHEMA}")
 
 
-def _path(key: str) -> str:
+def _path(key: str, part: str) -> str:
     # Two keys with one checksum replace each other's file again and again: slow, and still right.
-    return os.path.join(_folder(), f"{crc32(key.encode('utf-8', 'surrogatepass')):08x}.jsonl")
+    return os.path.join(_folder(), f"{_checksum(key)}.{part}")
 
 
-def _read(key: str) -> list[bytes]:
+def _checksum(text: str) -> str:
+    return f"{crc32(text.encode('utf-8', 'surrogatepass')):08x}"
+
+
+def _first_line(key: str, part: str, content: bytes, state: str) -> bytes:
+    return f"{crc32(content):08x} {_checksum(state)} {part} {key!a}\n".encode("ascii")
+
+
+def _read(key: str, part: str, state: str = "") -> list[bytes]:
     """The lines that are kept under a key.
 
+    Args:
+        key: what they are of.
+        part: ``"entries"``, ``"files"``, ``"counts"`` or ``"project"``.
+        state: of what they are of, when they were written.
+
     Raises:
-        OSError, ValueError, TypeError: there are none, or they are damaged.
+        OSError, ValueError: there are none, they are of another state, or they are damaged.
     """
-    with open(_path(key), "rb") as file:
-        first, _, content = file.read().partition(b"\n")
-    if json.loads(first) != [key, crc32(content)]:
-        raise ValueError("another key, or damaged")
+    with open(_path(key, part), "rb") as file:
+        first, content = file.readline(), file.read()
+    if first != _first_line(key, part, content, state):
+        raise ValueError("of another key or state, or damaged")
     return content.split(b"\n")
 
 
 def _remove_abandoned() -> None:
     """Remove what is kept of projects whose folder is gone, and files that a killed process left."""
+    from ast import literal_eval
+
     try:
         with os.scandir(_folder()) as items:
             paths = [item.path for item in items]
@@ -462,7 +527,7 @@ def _remove_abandoned() -> None:
                 gone = time.time() - os.stat(path).st_mtime > _ABANDONED_S
             else:
                 with open(path, "rb") as file:
-                    key = json.loads(file.readline())[0]
+                    key = str(literal_eval(file.readline().split(b" ", 3)[3].decode()))
                 gone = not os.path.exists(key.partition("\n")[0])
             if gone:
                 os.unlink(path)

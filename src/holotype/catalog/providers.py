@@ -20,7 +20,6 @@ import sys
 from holotype.catalog.entries import Entry
 from holotype.catalog.zoo_files import environment
 from holotype.catalog.zoos import entry_points
-from holotype.names import natural_key
 
 TYPE_CHECKING = False  # as `typing` has it, without importing it: every command pays for this module
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ class InstalledProvider:
                 if not isinstance(entry, Problem):
                     check_name(entry.name, "name")
                     check_name(entry.zoo, "zoo name")
-                    entry.place_in_zoo = (len(found),)
+                    entry.position = len(found)
                 found.append(entry)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
             message = f"the provider {self.value!r} failed: {type(error).__name__}: {error}"
@@ -244,7 +243,7 @@ class _Reading:
         kind, name, sort, task, network, module, line, via, needs = row
         entry = Entry(kind, name, self.spec.name, task, module, line, detail, network, sort)
         entry.via = via
-        entry.place_in_zoo = (self._order.get(name, len(self._order)), natural_key(module), line or 0)
+        entry.position = self._order.get(name, len(self._order))
         other = self.entries.get(entry.key)
         if other is not None and other.kind != "broken":
             entry = self._chosen(other, entry)

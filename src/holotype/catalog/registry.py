@@ -416,11 +416,13 @@ class Zoo:
         """
         catalog = self._registry._look()
         entries = [self._find(name, catalog, broken=True) for name in names]
-        filled = [entry.architecture for entry in catalog.weights]
+        counts: dict[tuple[str, str], int] = {}
+        for weights in catalog.weights:
+            counts[weights.architecture] = counts.get(weights.architecture, 0) + 1
         return [
             {
                 **entry.summary(self._registry._count_of(entry)),
-                "pretrained": filled.count((entry.zoo, entry.name)) or None,
+                "pretrained": counts.get((entry.zoo, entry.name)),
             }
             for entry in entries
         ]

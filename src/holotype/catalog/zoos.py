@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     class Memo(Protocol):
         """Remembers what a file says, by its content, so that it need not be parsed again."""
 
-        def recall(self, path: str, content: bytes) -> Any:
+        def recall(self, path: str, content: bytes) -> list[tuple[str | None, str]] | None:
             """What was remembered for this very content, or None."""
 
-        def remember(self, path: str, content: bytes, zoos: Any) -> None:
-            """Remember it; `zoos` is a JSON value."""
+        def remember(self, path: str, content: bytes, zoos: list[tuple[str | None, str]]) -> None:
+            """Remember names and modules of zoos."""
 
 
 FIRST_PARTY = ("proteins", "vision")
@@ -239,10 +239,11 @@ def _from_pyproject(memo: Memo | None) -> Iterator[ZooSpec | Problem]:
         return
     zoos = memo.recall(path, content) if memo is not None else None
     if zoos is None:
-        zoos = _zoos_named_in(content)
-        if isinstance(zoos, str):
-            yield _problem(path, zoos)
+        found = _zoos_named_in(content)
+        if isinstance(found, str):
+            yield _problem(path, found)
             return
+        zoos = found
         if memo is not None:
             memo.remember(path, content, zoos)
     folder = os.path.dirname(path)
