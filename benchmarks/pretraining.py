@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import holotype
 from holotype.training import load_recipe, train
-from holotype.training.loop import own_randomness, seed_all
+from holotype.training.randomness import own_randomness, seed_all
 from holotype.vision.evaluation.evaluate import probe_encoder
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "vision"

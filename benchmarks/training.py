@@ -36,7 +36,7 @@ from holotype.proteins.data.embeddings import Embeddings, open_embeddings
 from holotype.proteins.data.pairs import PairTable
 from holotype.proteins.training.batches import PairBatches, PairReader
 from holotype.proteins.training.objectives import PairObjective
-from holotype.training.loop import make_optimizer
+from holotype.training.optimizers import make_optimizer
 from holotype.training.recipe import load_recipe
 
 NAIVE_PAIRS = 32

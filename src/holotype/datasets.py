@@ -6,7 +6,7 @@ fetched by `holotype.store.fetch`, so that it is the published one, or an error 
     [my_yeast]
     description = "Yeast two-hybrid of our lab"
     license = "CC0-1.0"
-    protocol = "c3"                     # of pairs: what its split promises; leave it out if nothing
+    protocol = "c3"                     # of pairs: the protocol of its split; leave it out if none
 
     [my_yeast.files.train_pairs]        # or val_pairs, test_pairs; `pairs` where nothing is split
     url = "https://…"                   # or a path relative to this file
@@ -84,7 +84,7 @@ class DatasetInfo:
         license: of the files, as an SPDX name where there is one.
         homepage: of those who publish it.
         paper: what to cite.
-        protocol: what its split promises (``"c1"``, ``"c2"``, ``"c3"``), or None.
+        protocol: that of its split (``"c1"``, ``"c2"``, ``"c3"``), or None.
         species: whose proteins.
         notes: what a user should know.
         table: the file that lists it.
@@ -128,7 +128,7 @@ def list_datasets(*, zoo: str | None = None, holds: str | None = None) -> list[s
         holds: only those that hold this, such as ``"pairs"``.
 
     Raises:
-        UnknownZooError: there is none of that name.
+        UnknownZooError: no zoo has that name.
     """
     infos = _read_tables()[0]
     if zoo is not None:
@@ -154,7 +154,7 @@ def get_dataset_info(name: str) -> DatasetInfo:
         name: such as ``"bernett"`` or ``"proteins/bernett"``; case does not matter.
 
     Raises:
-        UnknownDatasetError: there is none of that name.
+        UnknownDatasetError: no dataset has that name.
         AmbiguousNameError: several zoos have one.
     """
     infos, problems = _read_tables()
@@ -192,7 +192,7 @@ def fetch_dataset(name: str | DatasetInfo, *, progress: Progress | bool | None =
         role -> a read-only file in the cache.
 
     Raises:
-        UnknownDatasetError: there is none of that name.
+        UnknownDatasetError: no dataset has that name.
         StoreError: what `holotype.store.fetch.fetch` raises: offline, not found, other bytes.
     """
     from holotype.store.fetch import fetch
@@ -223,7 +223,7 @@ def copy_dataset(
         role -> the copy, such as ``folder/train_pairs.tsv``; and ``"dataset"`` -> the YAML file.
 
     Raises:
-        DataError: a file is there already.
+        DataError: a file exists already.
         UnknownDatasetError, StoreError: as for `fetch_dataset`.
     """
     info = get_dataset_info(name) if isinstance(name, str) else name
@@ -397,7 +397,7 @@ def _file(role: str, one: object, table: Path, known: list[str], wrong: list[str
         wrong.append(f"files.{role}: no sha256 of 64 hexadecimal digits")
         return None
     if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
-        wrong.append(f"files.{role}: size_bytes is no size")
+        wrong.append(f"files.{role}: size_bytes is not a size")
         return None
     wrong += key_problems(one, ("url", "sha256", "size_bytes"), f"files.{role}")
     url = one["url"]

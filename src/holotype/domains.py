@@ -81,7 +81,7 @@ class Reading:
         name: of the dataset.
         facts: as plain data, for JSON.
         text: for people.
-        ok: does the dataset keep what it promises?
+        ok: is the split as the dataset states it?
     """
 
     name: str
@@ -99,7 +99,7 @@ class DatasetKind:
         roles: of the files that such a dataset may have.
         undivided: the parts of a dataset without files of parts.
         read: the address of a function that reads a dataset, by name or file, into a `Reading`.
-        claims: is this the path of a dataset of this kind, one's own?
+        claims: is this the path of a dataset of this kind?
         problems: what is wrong with the roles of a dataset's files and its row in the table, a line each.
         described_by: the content of the ``dataset.yaml`` that `copy_dataset` writes, from the dataset's
             record and the file name of each role; None for no such file.

@@ -129,7 +129,7 @@ def test_two_trainings_never_share_a_folder(tmp_path):
         hold(mine, tmp_path, [])
     held[0].close()
     late = []
-    with pytest.raises(ConfigError, match="begun with another recipe"):
+    with pytest.raises(ConfigError, match="started with another recipe"):
         hold(other, tmp_path, late)
     late[0].close()
 

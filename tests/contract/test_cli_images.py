@@ -212,7 +212,7 @@ def test_embeddings_of_images(folder, command):
         (["colours.safetensors", "photos", "-o", "e.emb"], 1, ".parquet, .npz, .csv or .jsonl"),
         (["finder.safetensors", "photos", "-o", "e.csv"], 1, "embedding whole images is not for it"),
         (["unirep_256", "photos", "-o", "e.csv"], 1, "is a model of proteins, which reads sequences"),
-        (["p.fasta", "-o", "e.csv"], 2, "p.fasta is no model of images"),
+        (["p.fasta", "-o", "e.csv"], 2, "p.fasta is not a model of images"),
         (["vit_b16", "photos", "-e", "unirep_256", "-o", "e.emb"], 2, "leave out -e"),
         (["p.fasta", "-e", "unirep_256", "-o", "e.emb", "--skip-broken"], 2, "--skip-broken is for images"),
     ],
@@ -307,7 +307,7 @@ def test_a_detector_on_coco_boxes(folder, command):
         (["colours.safetensors", "--images", "test", "--data", "digits"], 2, "not --data and --images"),
         (["colours.safetensors", "--images", "test", "--sequences", "x"], 2, "for pairs of proteins"),
         (["colours.safetensors", "--data", "digits", "--threshold", "0.2"], 2, "--threshold is for pairs"),
-        (["colours.safetensors", "--data", "x", "--coco", "x"], 2, "--coco FILE tells"),
+        (["colours.safetensors", "--data", "x", "--coco", "x"], 2, "--coco FILE describes"),
         (
             ["colours.safetensors", "--images", "test", "--method", "knn"],
             2,

@@ -93,7 +93,7 @@ def test_a_dry_run_refuses_a_folder_in_use(recipe: Path, tmp_path: Path) -> None
     (tmp_path / "notes.txt").touch()
     done = run(recipe, "-o", tmp_path, "--dry-run")
     assert done.returncode == 1
-    assert "holds something that is no run" in done.stderr
+    assert "holds files that are not of a run" in done.stderr
 
 
 def test_ctrl_c_on_a_terminal_prints_the_command_that_continues(recipe: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 import holotype
 from holotype.errors import MissingExtraError
 from holotype.training import train
-from holotype.training.loop import own_randomness, seed_all
+from holotype.training.randomness import own_randomness, seed_all
 from holotype.vision import BYOL, Task, registry
 from shapes import write_coco
 

@@ -20,8 +20,10 @@ from holotype.errors import ConfigError, DataError, LeakageError, TrainingError
 from holotype.proteins.training.batches import PairBatches, PairReader, PairsToScore
 from holotype.proteins.training.objectives import PairObjective
 from holotype.training import RunResult, load_recipe, train
-from holotype.training.loop import LearningRate, fit, make_fabric, make_optimizer
+from holotype.training.devices import make_fabric
+from holotype.training.loop import fit
 from holotype.training.objective import Outcome
+from holotype.training.optimizers import LearningRate, make_optimizer
 from holotype.training.recipe_parts import OptimizerPart, SchedulerPart, TrainerPart
 from holotype.training.steps import Step
 from training_sets import DIM, embeddings, pairs, write_project
@@ -136,13 +138,13 @@ def test_training_leaves_the_callers_randomness_alone(recipe: dict[str, Any], tm
 def test_a_folder_in_use_is_left_alone(project: tuple[dict[str, Any], RunResult], tmp_path: Path) -> None:
     recipe, result = project
     before = {path: path.stat().st_mtime_ns for path in result.folder.rglob("*")}
-    with pytest.raises(ConfigError, match="there is a run in"):
+    with pytest.raises(ConfigError, match="holds a run already"):
         train(recipe, output=result.folder)
-    with pytest.raises(ConfigError, match=r"begun with another recipe(.|\n)*seed: 4 here, 3 there"):
+    with pytest.raises(ConfigError, match=r"started with another recipe(.|\n)*seed: 4 here, 3 there"):
         train(recipe, ["trainer.tensorboard=true", "seed=4"], output=result.folder, resume=True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
-    with pytest.raises(ConfigError, match="holds something that is no run"):
+    with pytest.raises(ConfigError, match="holds files that are not of a run"):
         train(recipe, output=tmp_path / "mine", resume=True)
     assert train(result.folder, resume=True) == result, "a finished run is not run again"
     assert before == {path: path.stat().st_mtime_ns for path in result.folder.rglob("*")}

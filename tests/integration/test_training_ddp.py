@@ -20,7 +20,7 @@ from PIL import Image
 import holotype
 from holotype.errors import TrainingError
 from holotype.training import train
-from holotype.training.loop import _world
+from holotype.training.devices import _world
 from holotype.training.recipe_parts import TrainerPart
 from holotype.training.run import _in_turn, _on_first
 from holotype.vision.data.load import load_image_dataset

@@ -140,5 +140,5 @@ def test_other_data_under_the_same_names_is_told(recipe: dict[str, Any], tmp_pat
         train(made, HOW, output=folder, progress=After(3, lambda: os.kill(os.getpid(), signal.SIGINT)))
     path = Path(made["data"]["train"])  # type: ignore[index]
     path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
-    with pytest.raises(TrainingError, match="is of another training"):
+    with pytest.raises(TrainingError, match="belongs to another training"):
         train(folder, resume=True)

@@ -143,7 +143,7 @@ def _by_task(verb: _Verb, model: str | None) -> str:
 
 
 def _misplaced(verb: _Verb, name: str, other: str, option: str, model: str | None) -> str:
-    """What to say of an option of another domain, with the nearest of one's own."""
+    """The message for an option of another domain, with the nearest one of the chosen domain."""
     own, others = verb.commands[name].subject, verb.commands[other].subject
     known = [text for action in verb.own[name] for text in action.option_strings]
     close = nearest(option, known, count=1)

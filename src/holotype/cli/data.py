@@ -29,10 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     info = actions.add_parser(
         "info",
         help="describe a dataset",
-        description="Describe a dataset; with --read, also what its files hold, and whether its split keeps "
-        "its promise.",
+        description="Describe a dataset; with --read, also what its files hold, and whether its split "
+        "is as it states.",
     )
-    info.add_argument("name", help="a dataset, or a YAML file of one's own")
+    info.add_argument("name", help="a dataset, or a YAML file")
     info.add_argument("--read", action="store_true", help="fetch and read it, and audit its split")
     for action in (ls, get, info):
         action.add_argument("--json", action="store_true", help="as JSON")

@@ -42,13 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, and print what came of it."""
+    """Train, and print the figures."""
     from holotype.training.recipe import load_recipe
 
     recipe = load_recipe(arguments.recipe, arguments.overrides, output=arguments.output)
     if arguments.dry_run:
         return _dry_run(recipe, resume=arguments.resume, as_json=arguments.json)
-    if _is_alone():  # then a folder that cannot be used is told before torch is imported
+    if _is_alone():  # then a folder that cannot be used is refused before torch is imported
         from holotype.training.folder import claim, folder_of
 
         finished = claim(recipe, folder_of(recipe), resume=arguments.resume)

@@ -1,4 +1,4 @@
-"""A finished run as a pretrained entry, which others load by name, fine-tune from, or stand a detector on."""
+"""A finished run as a pretrained entry: to load by name, to fine-tune, or as the backbone of a detector."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 def entry_of(folder: str | PathLike[str], name: str, *, tag: str | None = None) -> dict[str, Any]:
-    """What ``pretrained.toml`` would hold of a finished run; of its encoder, if that had no labels.
+    """The row of ``pretrained.toml`` for a finished run; for its encoder, if it had no labels.
 
     Args:
         folder: the run's.
         name: of the entry.
-        tag: what tells it from other entries of its architecture; by default what `name` adds to its name.
+        tag: distinguishes it from other entries of its architecture; by default what `name` adds to it.
 
     Returns:
         The fields of `holotype.PretrainedMetadata` as plain data, with the run's lineage.
 
     Raises:
-        DataError: no run that is finished.
+        DataError: the run is not finished.
         CheckpointError: its weights are damaged.
     """
     from holotype.weights.binding import resolution_of
@@ -39,13 +39,13 @@ def entry_of(folder: str | PathLike[str], name: str, *, tag: str | None = None) 
     path = next((folder / file for file in (ENCODER, WEIGHTS) if (folder / file).is_file()), None)
     if path is None or not (folder / RESULT).is_file():
         raise DataError(
-            f"{folder} is no folder of a finished run.",
+            f"{folder} is not the folder of a finished run.",
             given=str(folder),
             hint=f"A run that was interrupted goes on with: holotype train {folder} --resume",
         )
-    told = inspect_file(path)
-    record, config = told.record, thaw(told.config)
-    network = str(told.architecture)
+    file = inspect_file(path)
+    record, config = file.record, thaw(file.config)
+    network = str(file.architecture)
     short = network.rpartition("/")[2]
     classes = sorted(record.get("class_to_idx") or {}, key=lambda one: record["class_to_idx"][one])
     entry: dict[str, Any] = {
@@ -56,7 +56,7 @@ def entry_of(folder: str | PathLike[str], name: str, *, tag: str | None = None) 
         "resolution": list(resolution_of(record.get("signature")) or ()),
         "num_classes": config.get("num_classes"),
         "classes": classes,
-        "params": told.params,
+        "params": file.params,
         "dataset": record.get("dataset"),
         "metrics": thaw(record.get("metrics") or ()),
         "preprocessing": thaw(record.get("preprocessing") or {}),
@@ -83,21 +83,21 @@ def register_run(
 ) -> PretrainedMetadata:
     """Make a finished run a pretrained entry of this session.
 
-    From then on ``load_pretrained_model(name)``, ``from_pretrained: name`` in a recipe and
+    Afterwards ``load_pretrained_model(name)``, ``from_pretrained: name`` in a recipe and
     ``create_model("retinanet", backbone=name)`` find it.
 
     Args:
         folder: the run's.
         name: of the entry.
         tag: see `entry_of`.
-        replace: take the place of another entry of that name.
+        replace: replace an entry of that name.
         registry: where to register it; the default registry if None.
 
     Returns:
         The entry.
 
     Raises:
-        DataError: no run that is finished.
+        DataError: the run is not finished.
         InvalidNameError, DuplicateNameError: of the name.
     """
     if registry is None:

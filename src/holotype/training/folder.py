@@ -32,7 +32,7 @@ ENCODER = "encoder.safetensors"  # what was trained without labels, as the bare 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What came of a training.
+    """The result of a training.
 
     Attributes:
         folder: the run folder.
@@ -77,7 +77,7 @@ class RunResult:
 
 
 def folder_of(recipe: Recipe) -> Path:
-    """Where a run goes."""
+    """The run folder of a recipe."""
     if recipe.output is not None:
         return Path(recipe.output)
     model = recipe.model.name.rpartition("/")[2]
@@ -86,7 +86,7 @@ def folder_of(recipe: Recipe) -> Path:
 
 
 def claim(recipe: Recipe, folder: Path, *, resume: bool) -> RunResult | None:
-    """Refuse a folder that holds something else; give the result of a run that is finished.
+    """Refuse a folder that cannot be used for a recipe; return the result of a finished run.
 
     Raises:
         ConfigError: it cannot be used for this recipe.
@@ -96,9 +96,9 @@ def claim(recipe: Recipe, folder: Path, *, resume: bool) -> RunResult | None:
             f"the run folder {folder} is a file.", given=str(folder), hint="Name another: -o FOLDER"
         )
     there = next((one for one in (folder, *folder.absolute().parents) if one.exists()), folder)
-    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):  # told now, not after hours of embedding
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):  # said now, not after hours of embedding
         raise ConfigError(
-            f"the run folder {folder} cannot be written: {there} is no folder to write into.",
+            f"the run folder {folder} cannot be written: {there} is not a writable folder.",
             given=str(folder),
             hint="Name another: -o FOLDER",
         )
@@ -106,13 +106,13 @@ def claim(recipe: Recipe, folder: Path, *, resume: bool) -> RunResult | None:
         return None
     if not (folder / RECIPE).is_file():
         raise ConfigError(
-            f"the folder {folder} holds something that is no run.",
+            f"the folder {folder} holds files that are not of a run.",
             given=str(folder),
             hint="Nothing in it was touched. Name another: -o FOLDER",
         )
     if not resume:
         raise ConfigError(
-            f"there is a run in {folder} already.",
+            f"{folder} holds a run already.",
             given=str(folder),
             hint="Continue it with --resume, or name another folder: -o FOLDER",
         )
@@ -120,10 +120,10 @@ def claim(recipe: Recipe, folder: Path, *, resume: bool) -> RunResult | None:
     if differ:
         lines = "\n".join(f"  - {line}" for line in differ)
         raise ConfigError(
-            f"the run in {folder} was begun with another recipe:\n{lines}",
+            f"the run in {folder} was started with another recipe:\n{lines}",
             problems=differ,
             given=str(folder),
-            hint=f"Continue it as it was begun: holotype train {shlex.quote(str(folder))} --resume",
+            hint=f"Continue it as it was started: holotype train {shlex.quote(str(folder))} --resume",
         )
     return RunResult.read(folder)
 
@@ -132,7 +132,7 @@ def hold(recipe: Recipe, folder: Path, held: list[BinaryIO]) -> RunResult | None
     """Lock a run folder for as long as the file that is added to `held` is open.
 
     Raises:
-        ConfigError: another process trains there, or has begun another recipe since it was claimed.
+        ConfigError: another process trains there, or has started another recipe since it was claimed.
     """
     file = (folder / ".lock").open("ab")
     if try_lock(file.fileno()) is False:
@@ -161,7 +161,7 @@ def replace_file(path: Path, content: bytes) -> None:
         raise StoreError(
             f"cannot write {path}: {error.strerror or error}.",
             given=str(path),
-            hint="What was written before is kept: put that right, and give the same command with --resume.",
+            hint="What was written before is kept: mend the cause, and give the same command with --resume.",
         ) from error
 
 

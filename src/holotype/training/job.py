@@ -109,7 +109,7 @@ class Job(ABC, Generic[AnyRecipe]):
         return {}
 
     def save(self, net: nn.Module, folder: Path, record: Mapping[str, Any]) -> None:
-        """Write the network into a run folder, with a record of what it was made from and what it reaches."""
+        """Write the network into a run folder, with a record of its sources and figures."""
         holotype.save_pretrained(net, folder / WEIGHTS, overwrite=True, **record)
 
     def test(self, net: nn.Module, fabric: Fabric, folder: Path, say: Tell) -> Tested | None:

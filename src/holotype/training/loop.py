@@ -1,38 +1,33 @@
 """The training loop: one for every objective, on Lightning Fabric's devices, precisions and strategies.
 
-Fabric brings what differs between machines (GPUs, mixed precision, processes, clusters) and leaves the loop
-itself to us, which is what makes an exact continuation possible: all that a step depends on is the state that
-a checkpoint holds and the numbers (seed, epoch, step, process). The randomness of each step is seeded from
-these, so no state of a random generator has to survive.
+Fabric handles what differs between machines: GPUs, mixed precision, processes, clusters. The loop itself is
+here, so that a run can continue exactly: a step depends only on the state in a checkpoint and on the numbers
+(seed, epoch, step, process). Each step seeds its randomness from these numbers, so a checkpoint needs no
+state of a random generator.
 """
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import io
-import logging
 import math
-import os
-import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from holotype.errors import TrainingError
-from holotype.extras import missing_extra
 from holotype.training.folder import replace_file
+from holotype.training.logs import Logs
 from holotype.training.objective import Objective, Outcome
+from holotype.training.optimizers import LearningRate, make_optimizer
+from holotype.training.randomness import own_randomness, seed_all
 from holotype.training.recipe_parts import OptimizerPart, SchedulerPart, TrainerPart
 from holotype.training.steps import TrainingBatches, read_ahead
 
@@ -65,7 +60,7 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a training came to. The network holds the weights of the best epoch.
+    """The end of a training. The network holds the weights of the best epoch.
 
     Attributes:
         epochs: epochs that were run.
@@ -102,220 +97,11 @@ class _State:
     stopped_early: bool = False
 
 
-def make_fabric(trainer: TrainerPart) -> Fabric:
-    """Lightning's view of this machine, and of the processes that torchrun or Slurm have started; launched.
-
-    Raises:
-        TrainingError: the accelerator does not exist, or has fewer devices.
-        MissingExtraError: Lightning is not installed.
-    """
-    try:
-        from lightning.fabric import Fabric  # seconds of CPU, so only for a training that begins
-    except ModuleNotFoundError as error:
-        raise missing_extra(error, "training") or error from error
-    devices, num_nodes, strategy = _world(trainer, os.environ)
-    with quiet():
-        try:
-            fabric = Fabric(
-                accelerator=trainer.accelerator,
-                devices=devices,
-                num_nodes=num_nodes,
-                strategy=strategy,
-                precision=trainer.precision,
-            )
-            fabric.launch()
-            return fabric
-        except Exception as error:
-            # Lightning raises errors of its own, which derive from nothing more telling.
-            raise TrainingError(
-                f"the trainer cannot be set up: {' '.join(str(error).split())}",
-                hint="See trainer.accelerator, devices, num_nodes, strategy and precision in the recipe.",
-            ) from error
-
-
-def _world(trainer: TrainerPart, environment: Mapping[str, str]) -> tuple[int | str, int, str]:
-    """Devices, machines and strategy; what torchrun or Slurm started is taken as it is."""
-    devices, num_nodes = trainer.devices, trainer.num_nodes
-    if "TORCHELASTIC_RUN_ID" in environment:
-        local = int(environment["LOCAL_WORLD_SIZE"])
-        devices, num_nodes = local, int(environment["WORLD_SIZE"]) // local
-    elif (
-        int(environment.get("SLURM_NTASKS", 1)) > 1 and environment.get("SLURM_NTASKS_PER_NODE", "").isdigit()
-    ):
-        devices = int(environment["SLURM_NTASKS_PER_NODE"])
-        num_nodes = int(environment["SLURM_NTASKS"]) // devices
-    several = num_nodes > 1 or (isinstance(devices, int) and devices > 1)
-    return devices, num_nodes, "ddp" if several else trainer.strategy
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Lightning tells which devices and processes it uses, unasked."""
-    loggers = [logging.getLogger(f"lightning.{package}") for package in ("fabric", "pytorch")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-# -- randomness ----------------------------------------------------------------------------------
-
-
-def seed_all(*numbers: object) -> None:
-    """Seed Python, NumPy and torch from some numbers."""
-    seed = int.from_bytes(sha256("/".join(map(str, numbers)).encode()).digest()[:8], "big") >> 1
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-
-
-@contextlib.contextmanager
-def own_randomness() -> Iterator[None]:
-    """Leave the caller's random generators as they were."""
-    python, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy_state)
-
-
-# -- the optimizer and its rate ------------------------------------------------------------------
-
-
-def make_optimizer(net: nn.Module, part: OptimizerPart) -> torch.optim.Optimizer:
-    """AdamW; what has fewer than two dimensions (biases, norms, scales) is not decayed."""
-    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": part.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    betas = (part.betas[0], part.betas[1])
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=part.lr, betas=betas, eps=part.eps
-    )
-
-
-class LearningRate:
-    """The learning rate as a function of how much of the training is done.
-
-    Source of ``one_cycle``: Smith and Topin 2018, "Super-Convergence", with cosine flanks as in torch's
-    OneCycleLR, from a 25th of the highest rate; differs: the momentum stays.
-    """
-
-    def __init__(self, part: SchedulerPart, highest: float) -> None:
-        self._part, self._highest = part, highest
-        self._warmup = part.warmup if part.warmup is not None else 0.3 if part.name == "one_cycle" else 0.0
-        self.factor, self.bad_epochs, self.best = 1.0, 0, -math.inf
-
-    def at(self, done: float) -> float:
-        """The rate after this share of the training, 0 to 1."""
-        warmup, name, final = self._warmup, self._part.name, self._part.final
-        if done < warmup:
-            up = done / warmup
-            if name == "one_cycle":
-                up = 1 / 25 + (1 - 1 / 25) * (1 - math.cos(math.pi * up)) / 2
-            return self._highest * self.factor * up
-        if name in ("one_cycle", "cosine"):
-            down = (done - warmup) / (1 - warmup)
-            return self._highest * (final + (1 - final) * (1 + math.cos(math.pi * down)) / 2)
-        return self._highest * self.factor
-
-    def observe(self, value: float) -> None:
-        """Tell it the monitored figure of an epoch, so turned that more is better."""
-        if value > self.best:
-            self.best, self.bad_epochs = value, 0
-            return
-        self.bad_epochs += 1
-        if self._part.name == "plateau" and self.bad_epochs > self._part.patience:
-            self.factor *= self._part.factor
-            self.bad_epochs = 0
-
-    def state(self) -> dict[str, float]:
-        """What changes about it."""
-        return {"factor": self.factor, "bad_epochs": self.bad_epochs, "best": self.best}
-
-    def restore(self, state: Mapping[str, float]) -> None:
-        """Be as it was."""
-        self.factor, self.best = state["factor"], state["best"]
-        self.bad_epochs = int(state["bad_epochs"])
-
-
-# -- logs ----------------------------------------------------------------------------------------
-
-
-class Logs:
-    """``metrics.csv``, and TensorBoard if wanted; a continued run drops what came after its checkpoint.
-
-    Args:
-        folder: the run folder.
-        columns: figures on the validation examples.
-        after_step: the last step that is to be kept.
-        tensorboard: write ``tensorboard/`` too.
-    """
-
-    def __init__(self, folder: Path, columns: Iterable[str], *, after_step: int, tensorboard: bool) -> None:
-        self._columns = ["step", "epoch", "learning_rate", "loss", "epoch_loss", *columns, "elapsed_s"]
-        path = folder / "metrics.csv"
-        kept = _rows_until(path, after_step, self._columns) if after_step else []
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(kept)
-        replace_file(path, text.getvalue().encode())
-        self._file = path.open("a", encoding="utf-8", newline="")
-        self._csv = csv.DictWriter(self._file, self._columns, lineterminator="\n", restval="")
-        self._board: Any = None
-        if tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ModuleNotFoundError as error:
-                raise missing_extra(error, "trainer.tensorboard") or error from error
-            self._board = SummaryWriter(
-                str(folder / "tensorboard"), purge_step=after_step + 1 if after_step else None
-            )
-
-    def write(self, row: Mapping[str, float]) -> None:
-        """One row; it is on disk when this returns."""
-        self._csv.writerow({key: _figure(value) for key, value in row.items()})
-        self._file.flush()
-        if self._board is not None:
-            for key, value in row.items():
-                if key not in ("step", "epoch", "elapsed_s"):
-                    self._board.add_scalar(key, value, int(row["step"]))
-
-    def close(self) -> None:
-        """Write what is left, and close."""
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
-
-
-def _figure(value: float) -> str:
-    return str(value) if isinstance(value, int) else repr(float(value))
-
-
-def _rows_until(path: Path, step: int, columns: list[str]) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError:
-        return []
-    # A line that a crash cut short has no last column.
-    whole = [row for row in rows if set(row) == set(columns) and row["elapsed_s"]]
-    return [row for row in whole if row["step"].isdigit() and int(row["step"]) <= step]
-
-
 # -- interruption --------------------------------------------------------------------------------
 
 
 class _Interruption:
-    """Ctrl-C and SIGTERM end the training after the step at hand; a second Ctrl-C ends it at once."""
+    """Ctrl-C and SIGTERM end the training after the current step; a second Ctrl-C ends it at once."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -349,7 +135,7 @@ class Stepper(nn.Module):
         self._objective = objective
 
     def forward(self, batch: Any) -> Outcome:
-        """What the objective makes of a batch."""
+        """The outcome of a batch."""
         return self._objective(self.net, batch)
 
 
@@ -387,7 +173,7 @@ def fit(
         progress: called after each step and each epoch.
 
     Raises:
-        TrainingError: the loss is no number; or the checkpoint is of another training.
+        TrainingError: the loss is not a number; or the checkpoint is of another training.
         KeyboardInterrupt: asked to stop; the checkpoint is that of the last step.
     """
     loop = _Loop(net, objective, fabric, trainer, optimizer, scheduler, seed, folder, binding)
@@ -435,16 +221,16 @@ class _Loop:
     # -- checkpoints --
 
     def restore(self) -> None:
-        """Be as the last checkpoint was."""
+        """Restore the state of the last checkpoint."""
         path = self.checkpoints / LAST
         if not path.exists():
             return
         saved = read_checkpoint(path)
         if saved.get("layout") != _LAYOUT or saved["binding"] != self.binding:
             raise TrainingError(
-                f"{path} is of another training: its recipe, data or code layout differ.",
+                f"{path} belongs to another training: its recipe, data or layout differ.",
                 given=str(path),
-                hint="Continue with the recipe it was begun with, or start anew in another folder: -o FOLDER",
+                hint="Continue with its own recipe, or start in another folder: -o FOLDER",
             )
         self.net.load_state_dict(saved["net"])
         self.plain_optimizer.load_state_dict(saved["optimizer"])
@@ -556,7 +342,7 @@ class _Loop:
             state.window_sum, state.window_examples = 0.0, 0
 
     def _tell_network(self, hook: str, of_epoch: float) -> None:
-        """Call what a network has to do at each step, such as moving a teacher; it gets the share done."""
+        """Call a hook of the network, such as one that moves a teacher, with the share of training done."""
         found = getattr(self.net, hook, None)
         if found is not None:
             found((self.state.epoch + of_epoch) / self.trainer.max_epochs)
@@ -578,7 +364,7 @@ class _Loop:
         value = float(state.epoch) if self.monitor == "last" else self.sign * metrics[self.monitor]
         if math.isnan(value):
             raise TrainingError(
-                f"{self.monitor} is no number after epoch {state.epoch + 1}.",
+                f"{self.monitor} is not a number after epoch {state.epoch + 1}.",
                 hint="Are there validation examples of several classes? trainer.monitor=val_loss needs one.",
             )
         before = self.rate.best
@@ -597,7 +383,7 @@ class _Loop:
         state.finished = state.stopped_early or state.epoch >= self.trainer.max_epochs
 
     def fitted(self) -> Fitted:
-        """Restore the best epoch, and tell what came of it all."""
+        """Restore the weights of the best epoch."""
         self.fabric.barrier()
         self.net.load_state_dict(read_checkpoint(self.checkpoints / BEST)["net"])
         self.net.eval()
@@ -614,7 +400,7 @@ class _Loop:
     # -- small things --
 
     def _agreed(self, asked: bool) -> bool:
-        """Has any process been asked to stop? All of them stop after the same step."""
+        """Has any process been asked to stop? Then all of them stop after the same step."""
         if self.fabric.world_size == 1:
             return asked
         return bool(self._sum(torch.tensor(float(asked))) > 0)
@@ -644,12 +430,12 @@ class _Loop:
 
     def _no_number(self, loss: float) -> TrainingError:
         at = self.state
-        advice = [f"lower optimizer.lr (now {self.rate._highest:g})"]
+        advice = [f"lower optimizer.lr (now {self.rate.highest:g})"]
         if self.trainer.gradient_clip is None:
             advice.append("set trainer.gradient_clip=1.0")
         if self.trainer.precision != "32-true":
             advice.append(f"set trainer.precision=32-true (now {self.trainer.precision})")
-        advice.append("look for numbers that are none in what the network is given")
+        advice.append("look for NaN in the inputs of the network")
         return TrainingError(
             f"the loss is {loss} in step {at.step + 1} of epoch {at.epoch + 1} "
             f"(step {at.total_steps + 1} in all).",
@@ -705,7 +491,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _write_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """A crash leaves the old one or the new one, never half of it."""
+    """Write a checkpoint; a crash leaves the old one or the new one."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     replace_file(path, buffer.getvalue())

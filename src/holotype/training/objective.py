@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 
 class Outcome(NamedTuple):
-    """What came of one batch.
+    """The outcome of one batch.
 
     Attributes:
         loss: (), the sum of the losses of its examples.
-        outputs: (N, …) what the network gave.
-        targets: (N, …) what it should have given.
+        outputs: (N, …) what the network returned.
+        targets: (N, …) what was expected.
     """
 
     loss: Tensor

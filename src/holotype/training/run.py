@@ -1,6 +1,6 @@
-"""A training run: a recipe becomes a folder that holds the model and all there is to know about it.
+"""A training run: a recipe becomes a folder that holds the model and its whole record.
 
-The weights are written as soon as there are any; whatever fails after that can be repeated with `resume`.
+The weights are written as soon as they are trained; what fails after that can be repeated with `resume`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from holotype.catalog.values import canonical
 from holotype.domains import domain_of, resolve
 from holotype.errors import HolotypeError, TrainingError
+from holotype.training.devices import make_fabric
 from holotype.training.folder import RECIPE, RESULT, WEIGHTS, RunResult, claim, folder_of, hold, write_yaml
 from holotype.training.job import Amount, Job, Tell
 from holotype.training.lineage import own_code
-from holotype.training.loop import Fitted, Progress, fit, make_fabric, own_randomness, seed_all
+from holotype.training.loop import Fitted, Progress, fit
+from holotype.training.randomness import own_randomness, seed_all
 from holotype.training.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
@@ -46,20 +48,20 @@ def train(
         recipe: a YAML file, a run folder, a mapping, or a checked recipe.
         overrides: ``"trainer.max_epochs=3"``.
         output: the run folder; ``runs/NAME`` if neither this nor the recipe says.
-        resume: continue a run that was interrupted; where there is none, begin it.
+        resume: continue an interrupted run, or start it if it does not exist.
         progress: called after each step and each epoch.
-        embedding: called with the residues that are embedded, and all, where embeddings must be made.
+        embedding: called with the amount that is prepared (residues embedded) and the whole amount.
         tell: called with a line for each stage.
 
     Raises:
-        ConfigError: the recipe; or the run folder is there already, or is of another recipe.
+        ConfigError: the recipe has problems; or the run folder exists, or belongs to another recipe.
         LeakageError: the test or validation pairs share with training what their protocol forbids.
         DataError: the dataset or the embeddings cannot be used.
-        TrainingError: the training cannot go on; the message tells what is safe on disk.
+        TrainingError: the training cannot go on; the message says what is safe on disk.
         KeyboardInterrupt: interrupted, after a checkpoint; its text is the command that continues.
     """
     checked = load_recipe(recipe, overrides, output=output)
-    own_code()  # now, for a commit during the training is not what trains
+    own_code()  # now: a commit during the training is not what trains
     folder = folder_of(checked)
     say = tell or (lambda line: None)
     fabric = make_fabric(checked.trainer)
@@ -70,7 +72,7 @@ def train(
     job = _job(checked)
     with own_randomness():
         _in_turn(fabric, lambda: _prepare(job, folder, say, fabric.device, embedding))
-    held: list[BinaryIO] = []  # locks the folder until this process is done
+    held: list[BinaryIO] = []  # locks the folder until this process ends
     try:
         before = _on_first(fabric, lambda: hold(checked, folder, held))
         if before is not None:
@@ -105,7 +107,7 @@ def _job(recipe: Recipe) -> Job[Any]:
 
 
 def _prepare(job: Job[Any], folder: Path, say: Tell, device: Any, progress: Amount | None) -> bool:
-    """Only if all that is needed can be used is the folder made."""
+    """Make the run folder once everything that is needed can be used."""
     job.prepare(device, say, progress)
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / RECIPE).exists():
@@ -144,7 +146,7 @@ def _fit(
 
 @contextmanager
 def _safe(folder: Path, continued: str) -> Iterator[None]:
-    """Whatever fails once there are weights: say where they are, and how to go on."""
+    """If something fails after the training, say where the weights are and how to continue."""
     try:
         yield
     except KeyboardInterrupt:
@@ -153,7 +155,7 @@ def _safe(folder: Path, continued: str) -> Iterator[None]:
         weights = folder / WEIGHTS
         where = f"the weights are in {weights}" if weights.exists() else f"see {folder / 'checkpoints'}"
         raise TrainingError(
-            f"the model is trained, and {where}, but what comes after failed:\n  {error}",
+            f"the model is trained, and {where}, but a later step failed:\n  {error}",
             given=str(folder),
             hint=f"Nothing has to be trained again: {continued}",
         ) from error
@@ -187,7 +189,7 @@ def _in_turn(fabric: Fabric, do: Callable[[], _T]) -> _T:
 
 
 def _attempt(do: Callable[[], _T]) -> tuple[_T | None, HolotypeError | None]:
-    """What came of it; an error of any kind must reach the other processes, which would wait for ever."""
+    """A result, or an error of any kind: the other processes would wait for it for ever."""
     try:
         return do(), None
     except HolotypeError as error:

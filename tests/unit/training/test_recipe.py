@@ -91,7 +91,7 @@ def test_every_problem_is_told_at_once() -> None:
         ("encoder.name=v1", "is for protein_interaction, not for protein_embedding"),
         ("encoder.overlap=3", "needs a window that is larger"),
         ("encoder=[]", "encoder: an empty list"),
-        ("encoder={file: nowhere.emb}", "there is no file 'nowhere.emb'"),
+        ("encoder={file: nowhere.emb}", "the file 'nowhere.emb' does not exist"),
         ("encoder=[unirep_64, {file: nowhere.emb}]", "either names or files"),
         ("data=guo_yeast", "data.split: missing; 'guo_yeast' comes undivided"),
         ("data=digits", "data.name: 'digits' holds images, not pairs of proteins"),
@@ -100,7 +100,10 @@ def test_every_problem_is_told_at_once() -> None:
         ("data={name: guo_yeast, split: {protocol: c4}}", "data.split.protocol: expected one of"),
         ("data={name: guo_yeast, split: {protocol: c3, fractions: [1, 0, 0]}}", "three shares"),
         ("data={train: a.tsv, sequences: b.fasta}", "data.val: missing"),
-        ("data={train: a.tsv, val: b.tsv, sequences: b.fasta}", "data.train: there is no file 'a.tsv'"),
+        (
+            "data={train: a.tsv, val: b.tsv, sequences: b.fasta}",
+            "data.train: the file 'a.tsv' does not exist",
+        ),
         ("data={pairs: a.tsv, sequences: b.fasta}", "data.split: missing"),
         ("data={train: a.tsv}", "data: give the name of a dataset, or sequences"),
         ("batch={pairs: null, residues: null}", "batch: pairs, residues or both"),
@@ -297,7 +300,7 @@ def test_what_does_not_go_with_a_task_is_refused(model: str, override: str, told
 
 
 def test_a_folder_without_weights_is_no_run_to_begin_with(tmp_path: Path) -> None:
-    assert "is no folder of a finished run" in image_problems(from_pretrained=str(tmp_path))
+    assert "is not the folder of a finished run" in image_problems(from_pretrained=str(tmp_path))
 
 
 def test_the_run_folder_is_named_after_model_and_data() -> None:

@@ -95,15 +95,15 @@ def _problem(arguments: argparse.Namespace) -> str | None:
     first = plain(arguments.files[0])
     missing = [f"--{name}" for name in ("encoder", "output") if getattr(arguments, name) is None]
     if missing:
-        told = f"give {' and '.join(missing)}"
+        message = f"give {' and '.join(missing)}"
         if arguments.encoder is None:
-            told += f"\n  {first} is no model of images: holotype embed MODEL IMAGES -o OUT.parquet"
-        return told
+            message += f"\n  {first} is not a model of images: holotype embed MODEL IMAGES -o OUT.parquet"
+        return message
     path = Path(first)
     is_model = registry.exists(first) or registry.pretrained_exists(first)
     if not path.is_file() and (path.is_dir() or path.suffix.lower() in _WEIGHT_FILES or is_model):
         return (
-            f"{first} is no file of sequences. To embed images with a model of them, leave out -e:\n"
+            f"{first} is not a file of sequences. To embed images with a model of them, leave out -e:\n"
             f"  holotype embed {first} IMAGES -o OUT.parquet"
         )
     return None
@@ -142,25 +142,25 @@ def _embed(arguments: argparse.Namespace, proteins: Proteins) -> int:
         )
     finally:
         seen.close()
-    told: dict[str, Any] = {
+    facts: dict[str, Any] = {
         **_facts(embeddings),
         "residues": sum(map(len, proteins.values())),
         "residues_already_there": seen.base,
         "residues_per_s": round(seen.speed) if seen.speed else None,
     }
     if arguments.json:
-        print_json(told)
+        print_json(facts)
         return 0
-    new = told["residues"] - seen.base
-    done = f"{number(told['residues'])}, {number(seen.base)} of them already there" if seen.base else None
+    new = facts["residues"] - seen.base
+    done = f"{number(facts['residues'])}, {number(seen.base)} of them already there" if seen.base else None
     print(
         fields(
             [
-                ("file", f"{told['file']} ({size(told['size_bytes'])})"),
-                ("proteins", number(told["proteins"])),
-                ("residues", done or number(told["residues"])),
-                *_made_by(told["record"]),
-                ("speed", f"{number(told['residues_per_s'])} residues/s" if new and seen.speed else "–"),
+                ("file", f"{facts['file']} ({size(facts['size_bytes'])})"),
+                ("proteins", number(facts["proteins"])),
+                ("residues", done or number(facts["residues"])),
+                *_made_by(facts["record"]),
+                ("speed", f"{number(facts['residues_per_s'])} residues/s" if new and seen.speed else "–"),
             ]
         )
     )
@@ -177,16 +177,16 @@ def _inspect(paths: list[str], *, as_json: bool) -> int:
         several.append(_facts(embeddings))
         if as_json:
             continue
-        told = several[-1]
+        facts = several[-1]
         rows = list(zip(embeddings.names, embeddings.lengths.tolist(), strict=True))
         print(
             fields(
                 [
-                    ("file", f"{told['file']} ({size(told['size_bytes'])})"),
-                    ("proteins", number(told["proteins"])),
-                    ("rows", number(told["rows"])),
-                    ("state", "complete" if told["complete"] else "unfinished: embed again to go on"),
-                    *_made_by(told["record"]),
+                    ("file", f"{facts['file']} ({size(facts['size_bytes'])})"),
+                    ("proteins", number(facts["proteins"])),
+                    ("rows", number(facts["rows"])),
+                    ("state", "complete" if facts["complete"] else "unfinished: embed again to go on"),
+                    *_made_by(facts["record"]),
                 ]
             )
         )
@@ -263,7 +263,7 @@ COMMAND = Command(
     claims=_claims,
     usage=("FASTA ... -e ENCODER -o FILE", "--info FILE ..."),
     notes=(
-        "Proteins: whatever stops it, the same command continues\n"
+        "Proteins: after an interruption, the same command continues\n"
         "where it stopped; with more sequences, it adds them. No\n"
         "protein is left out: one that is too long for the encoder\n"
         "is an error until --window is given."

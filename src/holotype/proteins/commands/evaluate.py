@@ -173,11 +173,11 @@ def _show(evaluation: Evaluation) -> None:
         for name, values in order
     ]
     print(table(("BASELINE", "AUROC", "95 % INTERVAL", "AP"), baselines))
-    told = [f"{METRICS[name].title}: {value.why}" for name, value in one.metrics.items()
+    reasons = [f"{METRICS[name].title}: {value.why}" for name, value in one.metrics.items()
             if value.why and evaluation.probabilities]  # fmt: skip
-    if told or evaluation.notes:
+    if reasons or evaluation.notes:
         print()
-    for note in (*told, *evaluation.notes):
+    for note in (*reasons, *evaluation.notes):
         for line in wrap(plain(note), width(), initial_indent="- ", subsequent_indent="  "):
             print(coloured(line, DIM))
 

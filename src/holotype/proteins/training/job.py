@@ -51,8 +51,8 @@ class ProteinJob(Job[ProteinRecipe]):
         labels = np.asarray(dataset.splits["val"].labels)
         if recipe.trainer.monitor != "val_loss" and (labels == labels[0]).all():
             raise DataError(
-                f"the validation pairs of {dataset.name} are all of one label: there is no "
-                f"{recipe.trainer.monitor} to choose the best epoch by.",
+                f"the validation pairs of {dataset.name} are all of one label, so "
+                f"{recipe.trainer.monitor} cannot choose the best epoch.",
                 given=dataset.name,
                 hint="Give pairs of both labels, or trainer.monitor=val_loss",
             )
@@ -192,7 +192,7 @@ def _check_width(recipe: ProteinRecipe, width: int) -> None:
 
 
 def _check_proteins(embeddings: Embeddings, dataset: Dataset) -> None:
-    """Embeddings that somebody made before must be of this dataset's proteins, letter by letter."""
+    """Refuse embeddings of other proteins, or of other sequences, than this dataset has."""
     used = {name for table in dataset.splits.values() for name in table.compact().proteins}
     missing = [name for name in used if name not in embeddings]
     other = [

@@ -70,7 +70,7 @@ class SplitPart:
 
 @dataclass(frozen=True)
 class DataPart:
-    """What to train on: a dataset by its name, or one's own files.
+    """The data: a dataset by its name, or files of your own.
 
     Attributes:
         name: a registered dataset (``holotype data list``), or the ``dataset.yaml`` of ``holotype split``.
@@ -222,7 +222,7 @@ def _model(model: Any, encoder: Any) -> list[str]:
 
 
 def input_dim_of(encoder: Any) -> int | None:
-    """The width of the embeddings of a recipe's encoders, where it can be told without building them."""
+    """The width of the embeddings of a recipe's encoders, where it is known without building them."""
     total = 0
     for one in encoder if isinstance(encoder, list) else [encoder]:
         width = _width(one)
@@ -280,7 +280,7 @@ def _encoder(encoder: dict[str, Any]) -> list[str]:
         if others:
             problems.append(f"encoder.{others[0]}: the embeddings in {file!r} are made already")
         if isinstance(file, str) and not Path(file).exists():
-            problems.append(f"encoder.file: there is no file {file!r}; make it with: holotype embed")
+            problems.append(f"encoder.file: the file {file!r} does not exist; make it with: holotype embed")
         return problems
     if name is None:
         return ["encoder.name: missing; for example encoder: unirep_64"]
@@ -332,7 +332,7 @@ def _data(data: Any) -> list[str]:
     for key in files:
         several = data[key] if isinstance(data[key], list) else [data[key]]
         problems += [
-            f"data.{key}: there is no file {one!r}"
+            f"data.{key}: the file {one!r} does not exist"
             for one in several
             if isinstance(one, str) and not Path(one).is_file()
         ]
@@ -346,7 +346,7 @@ def _dataset(name: str, split: Any) -> list[str]:
     from holotype.datasets import get_dataset_info, list_datasets
 
     if name.endswith((".yaml", ".yml", ".json")) or Path(name, "dataset.yaml").is_file():
-        return [] if Path(name).exists() else [f"data.name: there is no file {name!r}"]
+        return [] if Path(name).exists() else [f"data.name: the file {name!r} does not exist"]
     try:
         info = get_dataset_info(name)
     except HolotypeError:

@@ -84,7 +84,7 @@ def _problem(arguments: argparse.Namespace) -> str | None:
     if bool(arguments.train) != bool(arguments.test):
         return "a probe learns from some images and is tested on others: --train DIR --test DIR"
     if arguments.coco and not arguments.images:
-        return "--coco FILE tells what is in the images of --images DIR"
+        return "--coco FILE describes the images of --images DIR"
     if arguments.k is not None and (arguments.method == "linear" or not (arguments.method or arguments.test)):
         return "-k are the neighbours of a probe: --method knn"
     if arguments.images and arguments.method:

@@ -35,10 +35,10 @@ def finish(verb: str, report: ImagesReport, *, as_json: bool, skip_broken: bool)
     else:
         _print(report)
     for path, reason in report.unreadable:
-        told = plain(reason)
+        text = plain(reason)
         # The reason names the file, unless it is about what is in it.
         print(
-            f"holotype {verb}: {told if plain(path) in told else f'{plain(path)}: {told}'}", file=sys.stderr
+            f"holotype {verb}: {text if plain(path) in text else f'{plain(path)}: {text}'}", file=sys.stderr
         )
     if report.unreadable:
         count = len(report.unreadable)
@@ -60,9 +60,9 @@ def _print(report: ImagesReport) -> None:
     if report.pictures:
         more = f" and {len(report.pictures) - 1:,} more" if len(report.pictures) > 1 else ""
         print(f"  pictures   {plain(report.pictures[0])}{more}")
-    told = list(report.notes)
+    notes = list(report.notes)
     if report.skipped:
         count = len(report.skipped)
-        told.append(f"{count:,} other {'file' if count == 1 else 'files'} skipped")
-    for note in told:
+        notes.append(f"{count:,} other {'file' if count == 1 else 'files'} skipped")
+    for note in notes:
         print(coloured(f"  note       {plain(note)}", DIM))

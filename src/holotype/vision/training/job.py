@@ -17,7 +17,8 @@ from holotype.errors import ConfigError, DataError, HolotypeError
 from holotype.tasks import Task
 from holotype.training.folder import ENCODER, folder_of, replace_file
 from holotype.training.job import Amount, Job, Tell, Tested, Work
-from holotype.training.loop import Stepper, own_outcomes, seed_all
+from holotype.training.loop import Stepper, own_outcomes
+from holotype.training.randomness import seed_all
 from holotype.vision.data.augmentation.augment import Augmentation, make_augmentation
 from holotype.vision.data.augmentation.presets import PRESETS
 from holotype.vision.data.load import ImageDataset, load_image_dataset
@@ -80,7 +81,7 @@ class ImageJob(Job[ImageRecipe]):
         self.params = self._params()
         net = build_empty(lambda: holotype.create_model(recipe.model.name, **self.params))
         self._check_batches(net, 1)
-        augment = self._augmentation(net)  # a missing extra is told now
+        augment = self._augmentation(net)  # a missing extra is reported now
         if augment.kind == "views":
             _check_views(net, augment)
         if self.initial is not None:
@@ -88,7 +89,7 @@ class ImageJob(Job[ImageRecipe]):
         if self.task == Task.OBJECT_DETECTION:
             from holotype.vision.evaluation.detection import mean_average_precision
 
-            mean_average_precision([], [], 1)  # a missing extra is told now
+            mean_average_precision([], [], 1)  # a missing extra is reported now
 
     def _check_data(self) -> None:
         dataset = self.dataset
@@ -113,7 +114,7 @@ class ImageJob(Job[ImageRecipe]):
             needed = part == "train" or (part == "val" and self.recipe.trainer.monitor == "val_map")
             if needed and not any(len(one.labels) for one in table.boxes or ()):
                 raise DataError(
-                    f"there is no box in any of the {len(table):,} {part} images of {dataset.name}.",
+                    f"none of the {len(table):,} {part} images of {dataset.name} has a box.",
                     given=dataset.name,
                 )
         if self.recipe.trainer.monitor == "val_knn_accuracy" and dataset.splits["val"].kind != "classes":
@@ -151,7 +152,7 @@ class ImageJob(Job[ImageRecipe]):
         return named if isinstance(named, str) else None
 
     def _params(self) -> dict[str, Any]:
-        """The model's parameters: the recipe's word, then the initial weights', then the data's."""
+        """The model's parameters: those of the recipe, then of the initial weights, then of the data."""
         params, part = dict(self.recipe.model.params), self.facts.part
         if self.initial is not None:
             if part is None:
@@ -284,10 +285,10 @@ class ImageJob(Job[ImageRecipe]):
 
     @property
     def statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and std of pixels: the recipe's word, then that of weights to begin with, then ImageNet's."""
-        told = self.recipe.preprocessing
-        if told is not None:
-            return told.mean, told.std
+        """Mean and std of pixels: those of the recipe, else of the initial weights, else ImageNet's."""
+        stated = self.recipe.preprocessing
+        if stated is not None:
+            return stated.mean, stated.std
         if self.initial is not None:
             return self.initial.statistics or IMAGENET
         part = self.facts.part

@@ -221,7 +221,7 @@ def _plain_values(mapping: dict[str, Any]) -> list[str]:
         for key in ("mean", "std"):
             value = statistics.get(key)
             if not isinstance(value, list) or not all(isinstance(one, (int, float)) for one in value):
-                continue  # told already, by its type
+                continue  # reported already, by its type
             if len(value) != 3 or (key == "std" and min(value) <= 0):
                 above = " above 0" if key == "std" else ""
                 problems.append(f"preprocessing.{key}: expected three numbers{above}, got {shown(value)}")
@@ -286,7 +286,7 @@ def _augmentation(value: Any, facts: TaskFacts) -> list[str]:
 
 
 def _data(data: Any, task: str) -> list[str]:
-    """What can be told of the data before they are read."""
+    """What is wrong with the data, as far as is known before they are read."""
     if not isinstance(data, dict):
         return []
     from holotype.vision.data.load import image_data_kinds, image_data_problems
@@ -327,7 +327,7 @@ def _source(source: str) -> list[str]:
     path = Path(source)
     if path.is_dir():
         if not any((path / name).is_file() for name in (ENCODER, WEIGHTS)):
-            return [f"from_pretrained: {source!r} is no folder of a finished run: it has no {WEIGHTS}"]
+            return [f"from_pretrained: {source!r} is not the folder of a finished run: it has no {WEIGHTS}"]
         return []
     if path.is_file():
         return []
