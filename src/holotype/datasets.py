@@ -46,7 +46,7 @@ from holotype.names import is_name, natural_key, nearest, split_qualified
 
 if TYPE_CHECKING:
     from holotype.catalog.zoos import ZooSpec
-    from holotype.store.progress import Progress
+    from holotype.progress import Progress
 
 TABLE = "datasets.toml"
 _TEXTS = ("description", "license", "homepage", "paper", "protocol")

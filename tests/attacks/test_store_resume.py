@@ -14,7 +14,7 @@ import pytest
 
 from holotype.errors import FetchError, VerificationError
 from holotype.store import http, incoming
-from holotype.store.blobs import Blobs, Expected
+from holotype.store.blobs import Blobs, Expected, make_folder
 from holotype.store.fetch import fetch, find_cached
 from holotype.store.incoming import Incoming
 from hostile import Server, hang_up, redirect, send, serve
@@ -42,7 +42,7 @@ def get(server, **options):
 
 def leave_behind(server, data=DATA[:HALF], *, etag='"1"', name="dead", sha256=SHA):
     """What a process that was killed leaves."""
-    folder = Blobs().make_partial_folder()
+    folder = make_folder(Blobs().partial)
     path = folder / f"{sha256}.{name}"
     path.write_bytes(data)
     origin = {"origin": f"{server.url}/weights.pt", "validator": etag}
@@ -255,7 +255,7 @@ def test_a_link_among_unfinished_files_is_not_followed(tmp_path):
     victim = tmp_path / "victim"
     victim.write_bytes(DATA[:HALF])
     with Server(serve(DATA)) as server:
-        folder = Blobs().make_partial_folder()
+        folder = make_folder(Blobs().partial)
         (folder / f"{SHA}.soft").symlink_to(victim)
         (folder / f"{SHA}.hard").hardlink_to(victim)
         os.mkfifo(folder / f"{SHA}.pipe")

@@ -7,7 +7,7 @@ import pytest
 
 from holotype.errors import FetchError, MissingExtraError, SourceError, VerificationError
 from holotype.store import http
-from holotype.store.blobs import Blobs
+from holotype.store.blobs import Blobs, make_folder
 from holotype.store.fetch import fetch
 from holotype.store.sources import S3Source, parse_source
 from hostile import DATA, SHA, Server, hang_up, send, serve
@@ -71,7 +71,7 @@ def test_it_goes_on_where_it_ended(bucket):
 
 def test_what_a_dead_process_left_is_gone_on_with(bucket):
     server = bucket(serve(extra=DATED))
-    folder = Blobs().make_partial_folder()
+    folder = make_folder(Blobs().partial)
     (folder / f"{SHA}.dead").write_bytes(DATA[:400_000])
     assert fetch(ADDRESS, sha256=SHA).read_bytes() == DATA
     assert server.server.sent == len(DATA) - 400_000

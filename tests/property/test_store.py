@@ -12,6 +12,7 @@ from holotype.errors import SourceError, VerificationError
 from holotype.store.blobs import Blobs
 from holotype.store.fetch import split_mirrors
 from holotype.store.sources import SCHEMES, WheelSource, parse_source
+from store_files import put
 
 rest = st.text(st.sampled_from("ab1./\\=@:%?#-_ \0\n~"), max_size=40)
 
@@ -57,14 +58,14 @@ def test_mirrors_survive_being_joined(mirrors):
 def test_what_is_put_is_found_and_what_is_changed_is_not(data, at):
     with tempfile.TemporaryDirectory() as folder:
         blobs = Blobs(folder)
-        path = blobs.put(io.BytesIO(data), size=len(data))
+        path = put(blobs, io.BytesIO(data), size=len(data))
         sha256 = hashlib.sha256(data).hexdigest()
         assert path.name == sha256 and path.read_bytes() == data and blobs.find(sha256) == path
         if data:
             changed = bytearray(data)
             changed[at % len(data)] ^= 1 + at % 255
             try:
-                blobs.put(io.BytesIO(changed), sha256=sha256)
+                put(blobs, io.BytesIO(changed), sha256=sha256)
             except VerificationError:
                 raise AssertionError("a good blob is there; nothing new is read") from None
             path.chmod(0o644)

@@ -1,4 +1,4 @@
-"""``holotype cache``: `list_cache`, `prune` and `verify_cache` of `holotype.store`, printed."""
+"""``holotype cache``: prints `list_cache`, `prune` and `verify_cache` of `holotype.store`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import time
 from typing import TYPE_CHECKING
 
 from holotype.printing import print_json, table
-from holotype.text import plain
+from holotype.text import counted, plain, size
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from holotype.records import PretrainedMetadata
     from holotype.store.cache import CachedFile
 
 
@@ -32,24 +35,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     prune.add_argument("--embeddings", action="store_true", help="also embeddings of proteins")
     prune.add_argument(
-        "--older-than", type=_days, metavar="DAYS", help="of all these, only what is so many days old"
+        "--older-than", type=_days, metavar="DAYS", help="of all these, only those that are so many days old"
     )
-    prune.add_argument("--dry-run", action="store_true", help="tell, and remove nothing")
+    prune.add_argument("--dry-run", action="store_true", help="list, and remove nothing")
     for action in (ls, verify, prune):
         action.add_argument("--json", action="store_true", help="as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the action says."""
+    """Run one of the actions."""
     from holotype.store import cache
 
+    known = entries()
     if arguments.action == "verify":
         from holotype.cli.verify import report
 
-        return report(cache.verify_cache(), as_json=arguments.json)
+        return report(cache.verify_cache(known), as_json=arguments.json)
     if arguments.action == "ls":
-        return _ls(cache.list_cache(), as_json=arguments.json)
+        return _ls(cache.list_cache(known), as_json=arguments.json)
     removed = cache.prune(
+        known,
         unreferenced=arguments.unreferenced,
         embeddings=arguments.embeddings,
         older_than_days=arguments.older_than,
@@ -59,17 +64,24 @@ def run(arguments: argparse.Namespace) -> int:
         print_json([dataclasses.asdict(file) for file in removed])
         return 0
     for file in removed:
-        print(f"{_kind(file):12} {_size(file.size_bytes):>10}  {plain(file.path)}")
+        print(f"{_kind(file):12} {size(file.size_bytes):>10}  {plain(file.path)}")
     verb = "would be removed" if arguments.dry_run else "removed"
     print(f"{_count(removed)} {verb}", file=sys.stderr)
     if not arguments.unreferenced:
-        unnamed = [file for file in cache.list_cache() if file.kind == "blob" and not file.used_by]
+        unnamed = [file for file in cache.list_cache(known) if file.kind == "blob" and not file.used_by]
         if unnamed:
             print(
                 f"no entry known here names {_count(unnamed)}: holotype cache prune --unreferenced",
                 file=sys.stderr,
             )
     return 0
+
+
+def entries(names: Sequence[str] = ()) -> list[PretrainedMetadata]:
+    """The pretrained entries of these names; every one that is known if there are none."""
+    from holotype.catalog.registry import default_registry as registry
+
+    return registry.get_pretrained_metadatas(names or registry.list_pretrained_models())
 
 
 def _ls(files: list[CachedFile], *, as_json: bool) -> int:
@@ -81,7 +93,7 @@ def _ls(files: list[CachedFile], *, as_json: bool) -> int:
     rows = [
         (
             (file.sha256 or file.path.rpartition("/")[2])[:12],
-            _size(file.size_bytes),
+            size(file.size_bytes),
             time.strftime("%Y-%m-%d", time.localtime(file.modified)),
             ", ".join(file.used_by) or f"({_kind(file)})",
         )
@@ -98,15 +110,7 @@ def _kind(file: CachedFile) -> str:
 
 
 def _count(files: list[CachedFile]) -> str:
-    things = "file" if len(files) == 1 else "files"
-    return f"{len(files)} {things}, {_size(sum(file.size_bytes for file in files))}"
-
-
-def _size(size_bytes: int) -> str:
-    for unit, exponent in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
-        if size_bytes >= 2**exponent:
-            return f"{size_bytes / 2**exponent:.1f} {unit}"
-    return f"{size_bytes} B"
+    return f"{counted(len(files), 'file')}, {size(sum(file.size_bytes for file in files))}"
 
 
 def _days(text: str) -> float:

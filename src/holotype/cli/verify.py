@@ -1,4 +1,4 @@
-"""``holotype verify``: `holotype.store.verify`, printed."""
+"""``holotype verify``: prints `holotype.store.verify`."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Hash the cached files of entries again, and print what that has shown."""
+    """Hash the cached files of entries again, and print the results."""
+    from holotype.cli.cache import entries
     from holotype.store.cache import verify
 
     if bool(arguments.names) == arguments.all:
         print("holotype verify: give the names of entries, or --all", file=sys.stderr)
         return 2
-    return report(verify(None if arguments.all else arguments.names), as_json=arguments.json)
+    return report(verify(entries(arguments.names)), as_json=arguments.json)
 
 
 def report(found: list[Verified], *, as_json: bool) -> int:
-    """Print what was verified; 1 if anything has changed."""
+    """Print what was verified; returns 1 if a file has changed."""
     changed = sum(one.state == "changed" for one in found)
     if as_json:
         print_json([dataclasses.asdict(one) for one in found])
@@ -49,7 +50,7 @@ def report(found: list[Verified], *, as_json: bool) -> int:
             print(
                 f"         moved to {plain(one.quarantined)}"
                 if one.quarantined
-                else "         and is still there"
+                else "         and could not be moved"
             )
     counts = {state: sum(one.state == state for one in found) for state in ("ok", "missing", "no hash")}
     told = [f"{count} {state}" for state, count in counts.items() if count]

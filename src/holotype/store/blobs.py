@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import re
@@ -35,6 +34,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from holotype.errors import StoreError, VerificationError
+from holotype.files import sha256_of
 from holotype.home import cache_home
 from holotype.store.locks import is_held
 
@@ -191,7 +191,7 @@ class Blobs:
         try:
             if trust_receipt and _receipt(before) == self._read_receipt(sha256):
                 return file, None, None
-            got = hashlib.file_digest(file, "sha256").hexdigest()
+            got = sha256_of(file)
             after = os.fstat(descriptor)
             if got == sha256 and _receipt(before) == _receipt(after):
                 self.write_receipt(sha256, after)
@@ -206,24 +206,6 @@ class Blobs:
         file.close()
         problem = f"its sha256 is {got}" if got != sha256 else "it changed while it was read"
         return None, problem, self._quarantine(path, before, problem)
-
-    def put(self, stream: BinaryIO, *, sha256: str | None = None, size: int | None = None) -> Path:
-        """Keep what a stream holds, unless it is there already.
-
-        Raises:
-            VerificationError: it is not what was expected; nothing was kept.
-            StoreError: it cannot be written.
-        """
-        from holotype.store.incoming import Incoming
-
-        expected = Expected(sha256, size)
-        if expected.sha256 is not None and (found := self.find(expected.sha256)) is not None:
-            return found
-        with Incoming(self, expected, "the stream") as incoming:
-            incoming.begin(None)
-            while chunk := stream.read(2**20):
-                incoming.write(chunk)
-            return incoming.commit()
 
     def sweep(self, older_than_s: float = GRACE_S) -> int:
         """Remove what crashed writers left behind; returns how many things it removed."""
@@ -256,14 +238,6 @@ class Blobs:
         except OSError:
             return False
         return True
-
-    def make_partial_folder(self) -> Path:
-        """The folder for unfinished files, made if need be.
-
-        Raises:
-            StoreError: it cannot be made.
-        """
-        return make_folder(self.partial)
 
     def _read_receipt(self, sha256: str) -> dict[str, int] | None:
         try:
@@ -402,8 +376,3 @@ def cannot(verb: str, path: Path, error: OSError) -> StoreError:
     stored = StoreError(f"cannot {verb} {path}: {error.strerror or error}.", given=str(path), hint=hint)
     stored.errno = error.errno
     return stored
-
-
-def in_mib(size: int) -> str:
-    """``1.5 MiB``."""
-    return f"{size / 2**20:.1f} MiB"

@@ -1,4 +1,4 @@
-"""What is in the cache, whether it is still right, and what of it can go."""
+"""What is in the cache, whether its files are unchanged, and what can be removed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from holotype.errors import StoreError
 from holotype.store.blobs import GRACE_S, Blobs, Check, cannot
@@ -27,7 +27,7 @@ class CachedFile:
     Attributes:
         path: where it is.
         kind: ``"blob"``, ``"quarantined"``, ``"embeddings"``, or ``"orphan"``: unfinished, and its writer
-            is dead.
+            has died.
         size_bytes: how large it is.
         modified: when it was last written to, in seconds since 1970.
         sha256: of a blob.
@@ -44,7 +44,7 @@ class CachedFile:
 
 @dataclass(frozen=True)
 class Verified:
-    """What looking at one weight file again has shown.
+    """The result of hashing one weight file again.
 
     Attributes:
         name: ``zoo/entry.format``, or the hash of a blob that no entry names.
@@ -62,25 +62,18 @@ class Verified:
     quarantined: str | None = None
 
 
-def verify(names: str | Iterable[str] | None = None, *, registry: Any = None) -> list[Verified]:
+def verify(entries: Iterable[PretrainedMetadata]) -> list[Verified]:
     """Hash the cached files of pretrained entries again, whatever is remembered of them.
 
     A file that has changed is quarantined; the next load fetches it anew.
 
-    Args:
-        names: the entries; every one that is known where it is None.
-        registry: where entries are looked up; the registry of the process by default.
-
     Returns:
         One line for each format of each entry.
-
-    Raises:
-        UnknownPretrainedError, AmbiguousNameError: with the nearest names, or the qualified ones.
     """
     blobs = Blobs()
     seen: dict[str, Check] = {}
     found = []
-    for entry in _entries(names, registry):
+    for entry in entries:
         for format, file in entry.formats.items():
             name = f"{entry.qualified_name}.{format}"
             if file.sha256 is None:
@@ -92,21 +85,25 @@ def verify(names: str | Iterable[str] | None = None, *, registry: Any = None) ->
     return found
 
 
-def verify_cache(*, registry: Any = None) -> list[Verified]:
-    """Hash every blob in the cache again; see `verify`."""
+def verify_cache(entries: Iterable[PretrainedMetadata]) -> list[Verified]:
+    """Hash every blob in the cache again, also those of none of the entries; see `verify`."""
     blobs = Blobs()
     return [
         _verified(", ".join(file.used_by) or str(file.sha256), blobs.check(str(file.sha256)))
-        for file in list_cache(registry=registry)
+        for file in list_cache(entries)
         if file.kind == "blob"
     ]
 
 
-def list_cache(*, registry: Any = None) -> list[CachedFile]:
-    """Everything that the cache holds: blobs, the quarantine, embeddings, and what is unfinished for good."""
+def list_cache(entries: Iterable[PretrainedMetadata]) -> list[CachedFile]:
+    """List what the cache holds: blobs, quarantined files, embeddings, and unfinished files of dead writers.
+
+    Args:
+        entries: what blobs may belong to.
+    """
     blobs = Blobs()
     users: dict[str, list[str]] = {}
-    for entry in _entries(None, registry):
+    for entry in entries:
         for format, file in entry.formats.items():
             if file.sha256 is not None:
                 users.setdefault(file.sha256, []).append(f"{entry.qualified_name}.{format}")
@@ -125,26 +122,23 @@ def list_cache(*, registry: Any = None) -> list[CachedFile]:
 
 
 def prune(
+    entries: Iterable[PretrainedMetadata],
     *,
     unreferenced: bool = False,
-    quarantined: bool = True,
-    orphans: bool = True,
     embeddings: bool = False,
     older_than_days: float | None = None,
     dry_run: bool = False,
-    registry: Any = None,
 ) -> list[CachedFile]:
-    """Remove from the cache what is not needed.
+    """Remove quarantined files, and what writers that died left behind more than a day ago.
 
     Args:
-        unreferenced: blobs that no pretrained entry known here names. Another project's entries may
-            name them, and datasets are blobs as well; both are fetched again when they are needed.
-        quarantined: files that were not what their name says.
-        orphans: what writers that died left behind more than a day ago.
-        embeddings: of proteins, kept from training and prediction; they are made again when needed.
+        entries: every entry that is known here.
+        unreferenced: also blobs that none of the entries names. Another project's entries may name them,
+            and datasets are blobs as well; both are fetched again when they are needed.
+        embeddings: also embeddings of proteins, kept from training and prediction; they are made again
+            when needed.
         older_than_days: of all these, only what was last written to so many days ago.
         dry_run: remove nothing.
-        registry: where entries are looked up; the registry of the process by default.
 
     Returns:
         What was removed, or would be.
@@ -154,12 +148,12 @@ def prune(
     """
     blobs = Blobs()
     removed = []
-    for file in list_cache(registry=registry):
+    for file in list_cache(entries):
         wanted = {
             "blob": unreferenced and not file.used_by,
-            "quarantined": quarantined,
+            "quarantined": True,
             "embeddings": embeddings,
-            "orphan": orphans,
+            "orphan": True,
         }
         if not wanted[file.kind]:
             continue
@@ -167,7 +161,7 @@ def prune(
             continue
         path = Path(file.path)
         if not dry_run and file.kind == "orphan":
-            # Somebody may have gone on with it meanwhile.
+            # Another process may have resumed it meanwhile.
             if path not in blobs.orphans(GRACE_S) or not blobs.remove_orphan(path):
                 continue
         elif not dry_run:
@@ -176,19 +170,6 @@ def prune(
                 (blobs.root / "receipts" / file.sha256[:2] / file.sha256).unlink(missing_ok=True)
         removed.append(file)
     return removed
-
-
-def _entries(names: str | Iterable[str] | None, registry: Any) -> list[PretrainedMetadata]:
-    if registry is None:
-        from holotype.catalog.registry import default_registry
-
-        registry = default_registry
-    if names is None:
-        names = registry.list_pretrained_models()
-    found: list[PretrainedMetadata] = registry.get_pretrained_metadatas(
-        [names] if isinstance(names, str) else list(names)
-    )
-    return found
 
 
 def _verified(name: str, check: Check) -> Verified:
@@ -204,7 +185,7 @@ def _look(
         if path.is_dir() and not path.is_symlink():
             size = sum(inner.lstat().st_size for inner in path.rglob("*"))
     except OSError:
-        return []  # it was removed meanwhile
+        return []  # removed meanwhile
     return [CachedFile(str(path), kind, size, looked.st_mtime, sha256, used_by)]
 
 

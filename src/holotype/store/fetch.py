@@ -5,45 +5,30 @@ The order is always the same: the cache, then the mirrors (by hash alone), then 
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import re
-import stat
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from holotype.errors import (
     FetchError,
-    HolotypeError,
     MissingExtraError,
     OfflineError,
     SourceError,
     StoreError,
     VerificationError,
 )
-from holotype.store.blobs import Blobs, Expected, blob_path
+from holotype.progress import Bar, Progress, reporter
+from holotype.store.blobs import Blobs, Expected
 from holotype.store.incoming import Incoming
 from holotype.store.locks import at_most_one, no_growth
-from holotype.store.progress import Bar, Progress, reporter
-from holotype.store.sources import (
-    SCHEMES,
-    FileSource,
-    HttpSource,
-    S3Source,
-    Source,
-    WheelSource,
-    flag,
-    parse_source,
-)
+from holotype.store.sources import SCHEMES, Source, blob_source, flag, parse_source
 
-_CHUNK = 2**20
 _MIRROR_ATTEMPTS = 2
 _HUNG_S = 120.0
-MirrorSource = FileSource | HttpSource | S3Source
 _Error = TypeVar("_Error", bound=Exception)
 
 
@@ -61,7 +46,7 @@ class Request:
 
     source: Source
     expected: Expected
-    mirrors: tuple[MirrorSource, ...]
+    mirrors: tuple[Source, ...]
     offline: bool
     public_only: bool = False
 
@@ -114,10 +99,9 @@ def fetch(
     if found is not None:
         return found
     if request.expected.sha256 is None:
-        if not isinstance(request.source, FileSource):
+        if request.source.remote:
             warnings.warn(
-                f"{request.source.shown} has no published sha256: nobody can tell whether these are the "
-                "right bytes.",
+                f"{request.source.shown} has no published sha256, so the file cannot be verified.",
                 stacklevel=2,
             )
         return _bring(blobs, request, progress, timeout_s)
@@ -189,25 +173,23 @@ def decide(
     """
     environ = os.environ if environ is None else environ
     source = parse_source(address, environ)
-    if from_remote_catalog and isinstance(source, FileSource):
+    if from_remote_catalog and not source.remote:
         raise SourceError(
             f"{source.shown} is a file of this machine, and a remote catalog names it; refused.",
             given=address,
         )
     expected = Expected(sha256, size, size_mib)
-    if expected.sha256 is None and not allow_unverified and not isinstance(source, FileSource):
+    if expected.sha256 is None and not allow_unverified and source.remote:
         raise VerificationError(
             f"{source.shown} has no published sha256, so what comes could not be verified.",
             given=address,
             hint="Ask the publisher for it, or pass allow_unverified=True to take whatever comes.",
         )
-    mirrors: tuple[MirrorSource, ...] = ()
+    mirrors: tuple[Source, ...] = ()
     if expected.sha256 is not None:
         bases = split_mirrors(environ.get("HOLOTYPE_MIRRORS", ""))
-        mirrors = tuple(_mirror(base, expected.sha256, environ) for base in bases)
-    # A Hub of one's own is one's own choice, whoever names a file in it.
-    own_hub = isinstance(source, HttpSource) and source.token_variable and environ.get("HF_ENDPOINT")
-    public_only = from_remote_catalog and not own_hub
+        mirrors = tuple(blob_source(base, expected.sha256, environ) for base in bases)
+    public_only = from_remote_catalog and not source.trusted_host
     return Request(source, expected, mirrors, flag(environ, "HOLOTYPE_OFFLINE"), public_only)
 
 
@@ -230,16 +212,6 @@ def split_mirrors(value: str, separator: str = os.pathsep) -> list[str]:
     return [mirror.strip() for mirror in mirrors if mirror.strip()]
 
 
-def _mirror(base: str, sha256: str, environ: Mapping[str, str]) -> MirrorSource:
-    if "://" not in base:
-        path = blob_path(Path(base).expanduser().absolute(), sha256)
-        return FileSource(str(path), path)
-    source = parse_source(f"{base.rstrip('/')}/blobs/sha256/{sha256[:2]}/{sha256}", environ)
-    if isinstance(source, WheelSource):
-        raise SourceError(f"{base!r} in HOLOTYPE_MIRRORS is not a store.", given=base)
-    return source
-
-
 def _cached(blobs: Blobs, request: Request) -> Path | None:
     if request.expected.sha256 is None:
         return None
@@ -256,7 +228,7 @@ def _cached(blobs: Blobs, request: Request) -> Path | None:
 def _bring(blobs: Blobs, request: Request, progress: Progress | bool | None, timeout_s: float) -> Path:
     """Mirrors, then the source; into the cache."""
     blobs.sweep()
-    report = reporter(progress, _label(request.source))
+    report = reporter(progress, request.source.file_name)
     try:
         return _from_anywhere(blobs, request, report, timeout_s)
     finally:
@@ -275,7 +247,7 @@ def _from_anywhere(blobs: Blobs, request: Request, report: Progress | None, time
         except FetchError as error:
             tried.append(str(error).splitlines()[0])
     source = request.source
-    if request.offline and not isinstance(source, FileSource):
+    if request.offline and source.remote:
         mirrors = "no mirror is set" if not tried else "the mirrors do not have it"
         offline = OfflineError(
             f"HOLOTYPE_OFFLINE is set, {source.shown} ({request.expected}) is not in the cache "
@@ -308,65 +280,15 @@ def _receive(
     public_only: bool = False,
 ) -> Path:
     """From one source into the cache."""
-
-    def transfer() -> Path:
-        if isinstance(source, FileSource):
-            _copy(source, incoming)
-        elif isinstance(source, WheelSource):
-            from holotype.store import wheels
-
-            wheels.extract(source, incoming, blobs.partial)
-        elif not incoming.complete:
-            from holotype.store import http  # urllib and ssl cost more than all the rest
-
-            attempts_ = attempts or http.ATTEMPTS
-            if isinstance(source, HttpSource):
-                http.download(
-                    source, incoming, timeout_s=timeout_s, attempts=attempts_, public_only=public_only
-                )
-            else:
-                from holotype.store import s3
-
-                s3.download(source, incoming, timeout_s=timeout_s, attempts=attempts_)
-        return incoming.commit()
-
-    resumable = isinstance(source, (HttpSource, S3Source))
-    with Incoming(blobs, expected, source.shown, report, resumable=resumable) as incoming:
+    options: dict[str, Any] = {"timeout_s": timeout_s, "attempts": attempts, "public_only": public_only}
+    with Incoming(blobs, expected, source.shown, report, resumable=source.resumable) as incoming:
         try:
-            return transfer()
+            source.receive(incoming, **options)
+            return incoming.commit()
         except VerificationError:
             if not incoming.mixed:
                 raise
         # The parts do not make one file: the disk, or a server that replaced it. Once, from nothing.
         incoming.forget()
-        return transfer()
-
-
-def _copy(source: FileSource, incoming: Incoming) -> None:
-    try:
-        # A pipe in the place of a file would block; opened this way it is seen for what it is.
-        descriptor = os.open(
-            source.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        )
-        looked = os.fstat(descriptor)
-        if not stat.S_ISREG(looked.st_mode):
-            os.close(descriptor)
-            raise IsADirectoryError(errno.EISDIR, "it is not a file")
-        with open(descriptor, "rb") as file:  # noqa: PTH123  # a descriptor, not a path
-            incoming.begin(looked.st_size)
-            while chunk := file.read(_CHUNK):
-                incoming.write(chunk)
-    except HolotypeError:
-        raise  # the incoming side's own: the disk, or the check
-    except OSError as error:
-        raise FetchError(
-            f"{source.shown} cannot be read: {error.strerror or error}.", given=source.address
-        ) from error
-
-
-def _label(source: Source) -> str:
-    if isinstance(source, WheelSource):
-        return source.member.rpartition("/")[2]
-    with contextlib.suppress(IndexError):
-        return source.shown.rstrip("/…?").rsplit("/", 1)[1]
-    return source.shown
+        source.receive(incoming, **options)
+        return incoming.commit()

@@ -86,7 +86,7 @@ def download(
     sink: ResumableSink,
     *,
     timeout_s: float = TIMEOUT_S,
-    attempts: int = ATTEMPTS,
+    attempts: int | None = None,
     public_only: bool = False,
 ) -> None:
     """Write the file behind a URL to a sink, or what the sink lacks of it.
@@ -107,13 +107,14 @@ def download(
 
 
 def with_retries(
-    once: Callable[[], None], source: HttpSource | S3Source, sink: ResumableSink, attempts: int
+    once: Callable[[], None], source: HttpSource | S3Source, sink: ResumableSink, attempts: int | None
 ) -> None:
     """Try, and again after what may pass; a try that got ahead does not count.
 
     Raises:
         FetchError: it was tried often enough.
     """
+    attempts = attempts or ATTEMPTS
     failed = 0
     furthest = sink.size
     while True:

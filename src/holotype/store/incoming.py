@@ -25,8 +25,9 @@ from types import TracebackType
 from typing import Any
 
 from holotype.errors import FetchError, StoreError, VerificationError
-from holotype.store.blobs import Blobs, Expected, cannot, in_mib, link_if_absent, make_folder, sync_folder
+from holotype.store.blobs import Blobs, Expected, cannot, link_if_absent, make_folder, sync_folder
 from holotype.store.locks import try_lock
+from holotype.text import size
 
 # An unfinished file below this is not worth keeping for a later try when a download is given up.
 _WORTH_KEEPING = 2**20
@@ -72,7 +73,7 @@ class Incoming:
         self._total: int | None = None
         self._hash = hashlib.sha256()
         self._resumable = resumable and expected.sha256 is not None
-        folder = blobs.make_partial_folder()
+        folder = make_folder(blobs.partial)
         try:
             if not (self._resumable and self._take_over(folder)):
                 self._create(folder)
@@ -223,8 +224,8 @@ class Incoming:
                 if path.suffix != _ORIGIN:
                     dead.append((path.lstat().st_size, path))
         taken = False
-        for size, path in sorted(dead, reverse=True):
-            if self._try_to_take(path, only_remove=taken or size == 0):
+        for length, path in sorted(dead, reverse=True):
+            if self._try_to_take(path, only_remove=taken or length == 0):
                 taken = True
         return taken
 
@@ -283,8 +284,8 @@ class Incoming:
         free = shutil.disk_usage(self.path.parent).free
         if self._total - self.size > free:
             raise StoreError(
-                f"{self.origin} needs {in_mib(self._total - self.size)}; "
-                f"the disk of {self.blobs.root} has {in_mib(free)} left.",
+                f"{self.origin} needs {size(self._total - self.size)}; "
+                f"the disk of {self.blobs.root} has {size(free)} left.",
                 given=self.origin,
                 hint="Make room ('holotype cache prune'), or set HOLOTYPE_HOME to a folder on another disk.",
             )

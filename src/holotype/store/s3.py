@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from holotype.errors import FetchError, StoreError
 from holotype.extras import missing_extra
-from holotype.store.http import ATTEMPTS, TIMEOUT_S, ResumableSink, TryAgainError, with_retries
+from holotype.store.http import TIMEOUT_S, ResumableSink, TryAgainError, with_retries
 from holotype.store.sources import S3Source, flag, is_loopback
 
 _CHUNK = 2**18
@@ -30,7 +30,7 @@ _FINAL = ("PermissionDeniedError", "UnauthenticatedError", "InvalidPathError")
 
 
 def download(
-    source: S3Source, sink: ResumableSink, *, timeout_s: float = TIMEOUT_S, attempts: int = ATTEMPTS
+    source: S3Source, sink: ResumableSink, *, timeout_s: float = TIMEOUT_S, attempts: int | None = None
 ) -> None:
     """Write a file of an object store to a sink, or what the sink lacks of it.
 

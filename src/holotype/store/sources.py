@@ -1,4 +1,4 @@
-"""Sources: what an address means. Nothing here touches a disk or a network.
+"""Sources: what an address means. Only `Source.receive` touches a disk or a network.
 
 =========================================  ==========================================================
 ``https://host/path``                      a file on the web
@@ -16,15 +16,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote, unquote, urlsplit
 
 from holotype.errors import SourceError
 from holotype.names import nearest
+from holotype.store.blobs import blob_path
 
-SCHEMES = ("https", "http", "hf", "pypi", "s3", "file")
+if TYPE_CHECKING:
+    from holotype.store.incoming import Incoming
+
 HUB = "https://huggingface.co"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -37,78 +41,146 @@ _DRIVE = re.compile(r"/?[A-Za-z]:")
 
 
 @dataclass(frozen=True)
-class HttpSource:
-    """A file behind a URL.
+class Source:
+    """Where a file comes from.
+
+    A new scheme is a subclass with `receive`, a function that parses its addresses, and a row in `SCHEMES`.
 
     Attributes:
         address: as the caller wrote it.
+        trusted_host: did the user choose the host, whoever wrote the address?
+    """
+
+    address: str
+    trusted_host: bool = field(default=False, kw_only=True)
+    remote: ClassVar[bool] = True
+    """Does reading it need a network?"""
+    resumable: ClassVar[bool] = False
+    """Can it be read from the middle?"""
+    is_store: ClassVar[bool] = True
+    """Can a store in the layout of this library lie there?"""
+
+    @property
+    def shown(self) -> str:
+        """The address as messages show it."""
+        return self.address
+
+    @property
+    def file_name(self) -> str:
+        """The name of the file, for a progress bar."""
+        return self.shown.rstrip("/…?").rpartition("/")[2] or self.shown
+
+    def receive(
+        self, incoming: Incoming, *, timeout_s: float, attempts: int | None = None, public_only: bool = False
+    ) -> None:
+        """Write the file to `incoming`, or what it lacks of the file.
+
+        Args:
+            incoming: takes the bytes.
+            timeout_s: how long to wait for a connection, and for each next piece.
+            attempts: how often to try; the usual number if None.
+            public_only: connect to public addresses only.
+
+        Raises:
+            FetchError: it did not arrive.
+            MissingExtraError: an optional package is needed and not installed.
+            StoreError, VerificationError: what `incoming` raises passes through.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class HttpSource(Source):
+    """A file behind a URL.
+
+    Attributes:
         url: where to ask.
         token: a bearer token for the host of `url` and for no other.
         token_variable: the environment variable that such a token is read from, if there is one.
     """
 
-    address: str
     url: str
     token: str | None = field(default=None, repr=False)
     token_variable: str | None = None
+    resumable = True
 
     @property
     def shown(self) -> str:
-        """The address as messages show it: a signed URL keeps its signature to itself."""
+        """The address without a signature that its query may hold."""
         return without_query(self.address)
 
+    def receive(
+        self, incoming: Incoming, *, timeout_s: float, attempts: int | None = None, public_only: bool = False
+    ) -> None:
+        """See `Source.receive`."""
+        from holotype.store import http  # urllib and ssl cost more than all the rest
+
+        if not incoming.complete:
+            http.download(self, incoming, timeout_s=timeout_s, attempts=attempts, public_only=public_only)
+
 
 @dataclass(frozen=True)
-class FileSource:
+class FileSource(Source):
     """A file of this machine."""
 
-    address: str
     path: Path
+    remote = False
 
-    @property
-    def shown(self) -> str:
-        """The address as messages show it."""
-        return self.address
+    def receive(
+        self, incoming: Incoming, *, timeout_s: float, attempts: int | None = None, public_only: bool = False
+    ) -> None:
+        """See `Source.receive`."""
+        from holotype.store import local
+
+        local.copy(self, incoming)
 
 
 @dataclass(frozen=True)
-class WheelSource:
+class WheelSource(Source):
     """One member of a wheel in a package index."""
 
-    address: str
     package: str
     version: str
     member: str
+    is_store = False
 
     @property
-    def shown(self) -> str:
-        """The address as messages show it."""
-        return self.address
+    def file_name(self) -> str:
+        """The name of the member."""
+        return self.member.rpartition("/")[2]
+
+    def receive(
+        self, incoming: Incoming, *, timeout_s: float, attempts: int | None = None, public_only: bool = False
+    ) -> None:
+        """See `Source.receive`; pip has time-outs and retries of its own."""
+        from holotype.store import wheels
+
+        wheels.extract(self, incoming, incoming.blobs.partial)
 
 
 @dataclass(frozen=True)
-class S3Source:
+class S3Source(Source):
     """A file in an object store that speaks S3.
 
     Attributes:
-        address: as the caller wrote it.
         bucket: the bucket.
         key: the name of the file in it.
         endpoint: the URL of the store, or None for the one that AWS has for the region.
     """
 
-    address: str
     bucket: str
     key: str
     endpoint: str | None = None
+    resumable = True
 
-    @property
-    def shown(self) -> str:
-        """The address as messages show it."""
-        return self.address
+    def receive(
+        self, incoming: Incoming, *, timeout_s: float, attempts: int | None = None, public_only: bool = False
+    ) -> None:
+        """See `Source.receive`."""
+        from holotype.store import s3
 
-
-Source = HttpSource | FileSource | WheelSource | S3Source
+        if not incoming.complete:
+            s3.download(self, incoming, timeout_s=timeout_s, attempts=attempts)
 
 
 def parse_source(address: str, environ: Mapping[str, str] | None = None) -> Source:
@@ -141,21 +213,33 @@ def parse_source(address: str, environ: Mapping[str, str] | None = None) -> Sour
             f"{address!r} is not an address: it has no scheme ({_listed()}).", given=address, hint=hint
         )
     scheme, rest = found[1].lower(), found[2]
-    if scheme in ("https", "http"):
-        return HttpSource(address, check_http_url(address, environ))
-    if scheme == "hf":
-        return _hub(address, rest, environ)
-    if scheme == "pypi":
-        return _wheel(address, rest)
-    if scheme == "s3":
-        return _s3(address, rest, environ)
-    if scheme == "file":
-        return _file(address, rest)
-    raise SourceError(
-        f"nothing here reads {scheme}:// addresses (got {address!r}); known are {_listed()}.",
-        given=address,
-        nearest=[f"{near}://" for near in nearest(scheme, SCHEMES)],
-    )
+    if scheme not in SCHEMES:
+        raise SourceError(
+            f"{scheme}:// addresses cannot be read (got {address!r}); known are {_listed()}.",
+            given=address,
+            nearest=[f"{near}://" for near in nearest(scheme, SCHEMES)],
+        )
+    return SCHEMES[scheme](address, rest, environ)
+
+
+def blob_source(store: str, sha256: str, environ: Mapping[str, str]) -> Source:
+    """Where a store in the layout of this library keeps the blob of this hash.
+
+    Args:
+        store: a folder, or the address of one.
+        sha256: the hash.
+        environ: as for `parse_source`.
+
+    Raises:
+        SourceError: there can be no store at this address.
+    """
+    if "://" not in store:
+        path = blob_path(Path(store).expanduser().absolute(), sha256)
+        return FileSource(str(path), path)
+    source = parse_source(f"{store.rstrip('/')}/blobs/sha256/{sha256[:2]}/{sha256}", environ)
+    if not source.is_store:
+        raise SourceError(f"{store!r} in HOLOTYPE_MIRRORS is not a store.", given=store)
+    return source
 
 
 def check_http_url(url: str, environ: Mapping[str, str]) -> str:
@@ -234,6 +318,10 @@ def _listed() -> str:
     return ", ".join(f"{scheme}://" for scheme in SCHEMES)
 
 
+def _http(address: str, rest: str, environ: Mapping[str, str]) -> HttpSource:
+    return HttpSource(address, check_http_url(address, environ))
+
+
 def _hub(address: str, rest: str, environ: Mapping[str, str]) -> HttpSource:
     parts = rest.split("/")
     kind = ""
@@ -255,12 +343,15 @@ def _hub(address: str, rest: str, environ: Mapping[str, str]) -> HttpSource:
     revision = unquote(revision)
     if ".." in revision or _CONTROL.search(revision):
         raise SourceError(f"{revision!r} in {address!r} is not a revision.", given=address)
-    endpoint = check_http_url(environ.get("HF_ENDPOINT", "").rstrip("/") or HUB, environ)
+    own = environ.get("HF_ENDPOINT", "").rstrip("/")
+    endpoint = check_http_url(own or HUB, environ)
     url = f"{endpoint}/{kind}{organisation}/{repository}/resolve/{quote(revision, safe='')}/{quote(member)}"
-    return HttpSource(address, url, environ.get("HF_TOKEN", "").strip() or None, "HF_TOKEN")
+    token = environ.get("HF_TOKEN", "").strip() or None
+    # A Hub of one's own is one's own choice, whoever names a file in it.
+    return HttpSource(address, url, token, "HF_TOKEN", trusted_host=bool(own))
 
 
-def _wheel(address: str, rest: str) -> WheelSource:
+def _wheel(address: str, rest: str, environ: Mapping[str, str]) -> WheelSource:
     requirement, slash, member = rest.partition("/")
     package, equals, version = requirement.partition("==")
     how = "Write pypi://package==version/path/in/wheel."
@@ -290,7 +381,7 @@ def _s3(address: str, rest: str, environ: Mapping[str, str]) -> S3Source:
     return S3Source(address, bucket, check_member(key, address), endpoint)
 
 
-def _file(address: str, rest: str) -> FileSource:
+def _file(address: str, rest: str, environ: Mapping[str, str]) -> FileSource:
     host, slash, path = rest.partition("/")
     how = "Write file:///folder/name, with three slashes."
     if host not in ("", "localhost"):
@@ -306,3 +397,14 @@ def _file(address: str, rest: str) -> FileSource:
         raise SourceError(f"{address!r}: write '?' and '#' in a file's name as %3F and %23.", given=address)
     local = Path(decoded) if _DRIVE.match(decoded) else Path("/" + decoded)
     return FileSource(address, local)
+
+
+SCHEMES: Mapping[str, Callable[[str, str, Mapping[str, str]], Source]] = {
+    "https": _http,
+    "http": _http,
+    "hf": _hub,
+    "pypi": _wheel,
+    "s3": _s3,
+    "file": _file,
+}
+"""What parses the addresses of a scheme: the whole address, the part after ``://``, and the environment."""

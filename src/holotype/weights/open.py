@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from holotype.progress import Progress
     from holotype.records import ModelInfo, PretrainedMetadata
-    from holotype.store.progress import Progress
     from holotype.weights.binding import Registry
 
 WEIGHTS_OF_RUN = "model.safetensors"

@@ -10,6 +10,7 @@ import pytest
 from holotype.errors import StoreError, VerificationError
 from holotype.store import blobs as blobs_module
 from holotype.store.blobs import Blobs, Expected
+from store_files import put
 
 DATA = b"some weights" * 1000
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -46,7 +47,7 @@ def overwrite(path, data):
 def test_put_and_find(blobs, hashed):
     assert blobs.find(SHA) is None
     assert not blobs.root.exists(), "looking creates nothing"
-    path = blobs.put(io.BytesIO(DATA), sha256=SHA, size=len(DATA))
+    path = put(blobs, io.BytesIO(DATA), sha256=SHA, size=len(DATA))
     assert path == blobs.root / "blobs" / "sha256" / SHA[:2] / SHA
     assert path.read_bytes() == DATA
     assert stat.S_IMODE(path.stat().st_mode) == 0o444
@@ -56,7 +57,7 @@ def test_put_and_find(blobs, hashed):
 
 
 def test_folders_are_private(blobs):
-    path = blobs.put(io.BytesIO(DATA))
+    path = put(blobs, io.BytesIO(DATA))
     for folder in [path.parent, *path.parents]:
         if folder == blobs.root.parent:
             break
@@ -78,17 +79,17 @@ def test_verified_once(blobs, hashed):
 
 @pytest.mark.parametrize("receipt", [b"", b"{", b"[]", b"null", b'{"size": 1}', b"\xff"])
 def test_a_broken_receipt_only_costs_time(blobs, hashed, receipt):
-    path = blobs.put(io.BytesIO(DATA))
+    path = put(blobs, io.BytesIO(DATA))
     (blobs.root / "receipts" / SHA[:2] / SHA).write_bytes(receipt)
     assert blobs.find(SHA) == path
     assert len(hashed) == 1
 
 
 def test_put_the_same_twice(blobs):
-    first = blobs.put(io.BytesIO(DATA))
+    first = put(blobs, io.BytesIO(DATA))
     inode = first.stat().st_ino
-    assert blobs.put(io.BytesIO(DATA), sha256=SHA.upper()) == first
-    assert blobs.put(io.BytesIO(DATA)) == first
+    assert put(blobs, io.BytesIO(DATA), sha256=SHA.upper()) == first
+    assert put(blobs, io.BytesIO(DATA)) == first
     assert first.stat().st_ino == inode
     assert not leftovers(blobs)
 
@@ -96,7 +97,7 @@ def test_put_the_same_twice(blobs):
 @pytest.mark.parametrize("size", [len(DATA) - 1, len(DATA) + 1, 1])
 def test_wrong_size(blobs, size):
     with pytest.raises(VerificationError, match="expected"):
-        blobs.put(io.BytesIO(DATA), sha256=SHA, size=size)
+        put(blobs, io.BytesIO(DATA), sha256=SHA, size=size)
     assert not blobs.path(SHA).exists()
     assert not leftovers(blobs)
 
@@ -104,7 +105,7 @@ def test_wrong_size(blobs, size):
 def test_wrong_hash_says_both(blobs):
     wrong = "0" * 64
     with pytest.raises(VerificationError) as caught:
-        blobs.put(io.BytesIO(DATA), sha256=wrong)
+        put(blobs, io.BytesIO(DATA), sha256=wrong)
     assert wrong in str(caught.value) and SHA in str(caught.value)
     assert not blobs.path(wrong).exists() and not blobs.path(SHA).exists()
     assert not leftovers(blobs)
@@ -113,11 +114,11 @@ def test_wrong_hash_says_both(blobs):
 @pytest.mark.parametrize("bad", ["", "abc", "g" * 64, "0" * 63, "0" * 65, "../" + "0" * 61, 5])
 def test_not_a_hash(blobs, bad):
     with pytest.raises(VerificationError, match="64 hex digits"):
-        blobs.put(io.BytesIO(DATA), sha256=bad)
+        put(blobs, io.BytesIO(DATA), sha256=bad)
 
 
 def test_a_flipped_bit_is_quarantined(blobs):
-    path = blobs.put(io.BytesIO(DATA))
+    path = put(blobs, io.BytesIO(DATA))
     damaged = bytearray(DATA)
     damaged[777] ^= 4
     overwrite(path, damaged)
@@ -126,11 +127,11 @@ def test_a_flipped_bit_is_quarantined(blobs):
     assert not path.exists()
     (aside,) = (blobs.root / "quarantine").iterdir()
     assert aside.read_bytes() == damaged
-    assert blobs.put(io.BytesIO(DATA), sha256=SHA).read_bytes() == DATA
+    assert put(blobs, io.BytesIO(DATA), sha256=SHA).read_bytes() == DATA
 
 
 def test_a_flipped_bit_with_the_old_times_is_quarantined(blobs):
-    path = blobs.put(io.BytesIO(DATA))
+    path = put(blobs, io.BytesIO(DATA))
     looked = path.stat()
     overwrite(path, DATA[:-1] + b"X")
     os.utime(path, ns=(looked.st_atime_ns, looked.st_mtime_ns))
@@ -139,11 +140,11 @@ def test_a_flipped_bit_with_the_old_times_is_quarantined(blobs):
 
 
 def test_a_truncated_blob_is_quarantined_when_put_again(blobs):
-    path = blobs.put(io.BytesIO(DATA))
+    path = put(blobs, io.BytesIO(DATA))
     overwrite(path, DATA[:100])
     with pytest.warns(UserWarning), pytest.raises(StoreError, match="try again"):
-        blobs.put(io.BytesIO(DATA))  # without a hash it is written first, and then found to be there
-    assert blobs.put(io.BytesIO(DATA)).read_bytes() == DATA
+        put(blobs, io.BytesIO(DATA))  # without a hash it is written first, and then found to be there
+    assert put(blobs, io.BytesIO(DATA)).read_bytes() == DATA
 
 
 def test_the_size_as_published():
@@ -155,7 +156,7 @@ def test_the_size_as_published():
 
 
 def test_sweep_removes_what_is_old(blobs):
-    blobs.put(io.BytesIO(DATA))
+    put(blobs, io.BytesIO(DATA))
     old, new, folder = blobs.partial / "old", blobs.partial / "new", blobs.partial / "wheel-x"
     old.write_bytes(b"x")
     new.write_bytes(b"x")
@@ -176,7 +177,7 @@ def test_an_interrupted_stream_leaves_nothing(blobs):
             return super().read(10)
 
     with pytest.raises(KeyboardInterrupt):
-        blobs.put(Broken(DATA), sha256=SHA)
+        put(blobs, Broken(DATA), sha256=SHA)
     assert not leftovers(blobs) and not blobs.path(SHA).exists()
 
 
@@ -185,8 +186,8 @@ def test_where_hard_links_do_not_exist(blobs, monkeypatch):
         raise PermissionError(1, "no links here")
 
     monkeypatch.setattr(os, "link", refuse)
-    path = blobs.put(io.BytesIO(DATA))
+    path = put(blobs, io.BytesIO(DATA))
     assert path.read_bytes() == DATA
-    assert blobs.put(io.BytesIO(DATA)) == path
+    assert put(blobs, io.BytesIO(DATA)) == path
     assert blobs.find(SHA) == path
     assert not leftovers(blobs)

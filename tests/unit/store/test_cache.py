@@ -10,11 +10,13 @@ import pytest
 
 from holotype.catalog.registry import Registry
 from holotype.cli import main
+from holotype.cli.cache import entries
 from holotype.errors import MetadataError, UnknownPretrainedError, VerificationError
 from holotype.records import WeightsFile
 from holotype.store import list_cache, prune, verify, verify_cache
-from holotype.store.blobs import Blobs, Expected
+from holotype.store.blobs import Blobs, Expected, make_folder
 from holotype.store.fetch import fetch_open
+from store_files import put
 
 DATA = b"some weights" * 1000
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -48,7 +50,7 @@ def registry(monkeypatch):
 @pytest.fixture
 def blobs():
     made = Blobs()
-    made.put(io.BytesIO(DATA))
+    put(made, io.BytesIO(DATA))
     return made
 
 
@@ -66,23 +68,23 @@ def states(found):
 
 def test_all_is_well(registry, blobs):
     expected = {"known.pt": "ok", "known.npz": "no hash", "absent.safetensors": "missing"}
-    assert states(verify()) == expected
-    assert states(verify("known")) == {"known.pt": "ok", "known.npz": "no hash"}
-    assert states(verify(["known", "absent"])) == expected
+    assert states(verify(entries())) == expected
+    assert states(verify(entries(["known"]))) == {"known.pt": "ok", "known.npz": "no hash"}
+    assert states(verify(entries(["known", "absent"]))) == expected
 
 
 def test_an_unknown_entry(registry):
     with pytest.raises(UnknownPretrainedError):
-        verify("nope")
+        verify(entries(["nope"]))
 
 
 def test_a_changed_file_is_found_and_set_aside(registry, blobs):
     change(blobs)
-    (one,) = [one for one in verify("known") if one.state == "changed"]
+    (one,) = [one for one in verify(entries(["known"])) if one.state == "changed"]
     assert one.sha256 == SHA and "its sha256 is" in one.problem
     assert Path(one.quarantined).read_bytes()[:1] == b"X"
     assert not blobs.path(SHA).exists()
-    assert states(verify("known"))["known.pt"] == "missing"
+    assert states(verify(entries(["known"])))["known.pt"] == "missing"
 
 
 def test_receipts_are_not_believed(registry, blobs):
@@ -91,35 +93,35 @@ def test_receipts_are_not_believed(registry, blobs):
     change(blobs)
     blobs.write_receipt(SHA, path.stat())
     assert blobs.find(SHA) == path, "this is what a receipt is for"
-    assert states(verify("known"))["known.pt"] == "changed"
+    assert states(verify(entries(["known"])))["known.pt"] == "changed"
 
 
 def test_blobs_that_no_entry_names_are_verified_too(registry, blobs):
-    blobs.put(io.BytesIO(OTHER))
+    put(blobs, io.BytesIO(OTHER))
     change(blobs, OTHER_SHA)
-    assert [(one.sha256, one.state) for one in verify_cache()] == sorted(
+    assert [(one.sha256, one.state) for one in verify_cache(entries())] == sorted(
         [(SHA, "ok"), (OTHER_SHA, "changed")]
     )
 
 
 def test_listing(registry, blobs):
-    blobs.put(io.BytesIO(OTHER))
-    found = {file.sha256: file for file in list_cache()}
+    put(blobs, io.BytesIO(OTHER))
+    found = {file.sha256: file for file in list_cache(entries())}
     assert found[SHA].size_bytes == len(DATA)
-    assert found[SHA].used_by == ("test_store_cache/known.pt",) and found[OTHER_SHA].used_by == ()
+    assert found[SHA].used_by == ("tests.unit.store/known.pt",) and found[OTHER_SHA].used_by == ()
     assert {file.kind for file in found.values()} == {"blob"}
 
 
 def test_an_empty_cache(registry, home):
-    assert list_cache() == [] and prune() == [] and verify_cache() == []
+    assert list_cache(entries()) == [] and prune(entries()) == [] and verify_cache(entries()) == []
     assert not home.exists()
 
 
 def fill(blobs):
-    blobs.put(io.BytesIO(OTHER))
+    put(blobs, io.BytesIO(OTHER))
     change(blobs)
-    verify("known")  # into the quarantine
-    blobs.put(io.BytesIO(DATA))
+    verify(entries(["known"]))  # into the quarantine
+    put(blobs, io.BytesIO(DATA))
     orphan = blobs.partial / f"{SHA}.dead"
     orphan.write_bytes(b"x")
     os.utime(orphan, LONG_AGO)
@@ -128,34 +130,34 @@ def fill(blobs):
 
 def test_pruning_spares_blobs_unless_told(registry, blobs):
     fill(blobs)
-    would = prune(dry_run=True)
+    would = prune(entries(), dry_run=True)
     assert sorted(file.kind for file in would) == ["orphan", "quarantined"]
-    assert prune() == would
-    assert prune() == []
-    assert {file.sha256 for file in list_cache()} == {SHA, OTHER_SHA}
+    assert prune(entries()) == would
+    assert prune(entries()) == []
+    assert {file.sha256 for file in list_cache(entries())} == {SHA, OTHER_SHA}
     assert [path.name for path in blobs.partial.iterdir()] == [f"{SHA}.recent"]
-    (gone,) = prune(unreferenced=True)
+    (gone,) = prune(entries(), unreferenced=True)
     assert gone.sha256 == OTHER_SHA and blobs.find(OTHER_SHA) is None and blobs.find(SHA)
     assert not (blobs.root / "receipts" / OTHER_SHA[:2] / OTHER_SHA).exists()
 
 
 def test_pruning_only_what_is_old(registry, blobs):
     fill(blobs)
-    assert [file.kind for file in prune(unreferenced=True, older_than_days=30)] == ["orphan"]
+    assert [file.kind for file in prune(entries(), unreferenced=True, older_than_days=30)] == ["orphan"]
     os.utime(blobs.path(OTHER_SHA), LONG_AGO)
-    assert [file.sha256 for file in prune(unreferenced=True, older_than_days=30)] == [OTHER_SHA]
+    assert [file.sha256 for file in prune(entries(), unreferenced=True, older_than_days=30)] == [OTHER_SHA]
 
 
 def test_an_orphan_whose_writer_lives_stays(registry, blobs):
     import fcntl
 
-    path = blobs.make_partial_folder() / f"{SHA}.living"
+    path = make_folder(blobs.partial) / f"{SHA}.living"
     path.write_bytes(b"x")
     os.utime(path, LONG_AGO)
     with path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert prune() == [] and path.exists()
-    assert len(prune()) == 1
+        assert prune(entries()) == [] and path.exists()
+    assert len(prune(entries())) == 1
 
 
 def test_orphans_of_receipts_and_locks(registry, blobs, home):
@@ -196,7 +198,7 @@ def test_fetching_and_opening_at_once(tmp_path):
 
 def test_verify_command(registry, blobs, capsys):
     assert main(["verify", "known"]) == 0
-    assert "ok       test_store_cache/known.pt" in capsys.readouterr().out
+    assert "ok       tests.unit.store/known.pt" in capsys.readouterr().out
     change(blobs)
     assert main(["verify", "--all", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
@@ -215,14 +217,14 @@ def test_a_changed_file_that_cannot_be_moved_is_told(registry, blobs, capsys, mo
     monkeypatch.setattr(Path, "rename", refuse)
     assert main(["verify", "known"]) == 1
     out = capsys.readouterr().out
-    assert "changed  test_store_cache/known.pt" in out and "cannot be moved aside" in out
+    assert "changed  tests.unit.store/known.pt" in out and "cannot be moved aside" in out
 
 
 def test_cache_command(registry, blobs, capsys):
     fill(blobs)
     assert main(["cache", "ls"]) == 0
     out, err = capsys.readouterr()
-    assert SHA[:12] in out and "test_store_cache/known.pt" in out and "(unreferenced)" in out
+    assert SHA[:12] in out and "tests.unit.store/known.pt" in out and "(unreferenced)" in out
     assert err.startswith("4 files, ")
     assert all(len(line) <= 80 for line in out.splitlines())
     assert main(["cache", "ls", "--json"]) == 0
@@ -297,10 +299,10 @@ def test_embeddings_are_listed_and_go_only_when_asked_for(home, registry):
     for path in (kept, piece):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" * 1000)
-    listed = [file for file in list_cache(registry=registry) if file.kind == "embeddings"]
+    listed = [file for file in list_cache(entries()) if file.kind == "embeddings"]
     assert {file.path for file in listed} == {str(kept), str(piece)}
     assert all(file.size_bytes == 1000 for file in listed)
-    assert prune(registry=registry) == [] and kept.exists()
-    assert prune(embeddings=True, older_than_days=1, registry=registry) == []
+    assert prune(entries()) == [] and kept.exists()
+    assert prune(entries(), embeddings=True, older_than_days=1) == []
     assert main(["cache", "prune", "--embeddings"]) == 0
     assert not kept.exists() and not piece.exists()

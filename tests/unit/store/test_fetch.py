@@ -6,9 +6,10 @@ import io
 import pytest
 
 from holotype.errors import FetchError, OfflineError, SourceError, VerificationError
+from holotype.progress import Bar, reporter
 from holotype.store.blobs import Blobs
 from holotype.store.fetch import decide, fetch, find_cached, split_mirrors
-from holotype.store.progress import Bar, reporter
+from store_files import put
 
 DATA = bytes(range(256)) * 4096
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -66,7 +67,7 @@ def test_a_file_of_this_machine_needs_no_hash(source):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(FetchError, match="cannot be read"):
         fetch((tmp_path / "no.pt").as_uri(), sha256=SHA)
-    with pytest.raises(FetchError, match="not a file"):
+    with pytest.raises(FetchError, match="not an ordinary file"):
         fetch(tmp_path.as_uri(), sha256=SHA)
 
 
@@ -195,19 +196,19 @@ def test_a_bar_goes_to_stderr(source, capfd):
 
 
 def test_the_text_of_a_bar():
-    bar = Bar("model.pt")
-    assert bar.line(2**20, 4 * 2**20, 1.0) == "model.pt  25%  1.0/4.0  MiB  1.0 MiB/s  0:03 left"
-    assert bar.line(2**20, None, 0.0) == "model.pt  1.0  MiB"
+    bar = Bar("model.pt", "MiB")
+    assert bar.line(2**20, 4 * 2**20, 1.0) == "model.pt  25%  1.0/4.0 MiB  1.0 MiB/s  0:03 left"
+    assert bar.line(2**20, None, 0.0) == "model.pt  1.0 MiB"
 
 
 def test_what_was_there_before_is_no_part_of_the_speed():
-    bar = Bar("model.pt")
+    bar = Bar("model.pt", "MiB")
     bar(3 * 2**20, 4 * 2**20)  # taken over from a process that died
     assert bar.line(3 * 2**20 + 2**19, 4 * 2**20, 1.0).endswith("0.5 MiB/s  0:01 left")
 
 
 def test_a_bar_that_is_not_finished_ends_its_line(capfd):
-    bar = Bar("model.pt")
+    bar = Bar("model.pt", "MiB")
     bar(1, None)
     bar.close()
     bar.close()
@@ -220,7 +221,7 @@ def test_what_another_put_there_meanwhile_is_used(home, monkeypatch):
     real = module.at_most_one
 
     def waiting(path, *, give_up):
-        Blobs().put(io.BytesIO(DATA))  # another process, while we wait
+        put(Blobs(), io.BytesIO(DATA))  # another process, while we wait
         return real(path, give_up=give_up)
 
     monkeypatch.setattr(module, "at_most_one", waiting)

@@ -38,8 +38,8 @@ from holotype.proteins.data.pairs import PairTable, read_pairs, write_pairs
 from holotype.text import bulleted
 
 if TYPE_CHECKING:
+    from holotype.progress import Progress
     from holotype.proteins.data.splits import Splits
-    from holotype.store.progress import Progress
 
 _KEYS = ("name", "pairs", *PARTS, "sequences", "split")
 _SPLIT_KEYS = ("protocol", "seed", "fractions", "max_identity", "tool")

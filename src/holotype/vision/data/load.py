@@ -36,7 +36,7 @@ from holotype.vision.data.splits import PARTS
 from holotype.vision.data.table import Found, ImageTable, LabelledBoxes, PixelSource
 
 if TYPE_CHECKING:
-    from holotype.store.progress import Progress
+    from holotype.progress import Progress
 
 __all__ = [
     "HASHED_BYTES",
