@@ -18,7 +18,7 @@ from holotype.cli import main  # noqa: E402
 from holotype.errors import ImageError  # noqa: E402
 from holotype.vision.data.decode import open_image, readable_formats  # noqa: E402
 from holotype.vision.data.resize import resize_to  # noqa: E402
-from holotype.vision.prediction.rows import RowFile  # noqa: E402
+from holotype.vision.prediction.rows import row_file  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -93,8 +93,8 @@ def test_a_full_disk_is_told_with_the_file(folder, monkeypatch, capsys):
     def full(self, row):
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space left") as told, RowFile("x.csv", {"path": "text"}) as table:
-        monkeypatch.setattr(type(table._writer), "write", full)
+    with pytest.raises(OSError, match="No space left") as told, row_file("x.csv", {"path": "text"}) as table:
+        monkeypatch.setattr(type(table), "write", full)
         table.write({"path": "a"})
     assert told.value.filename == "x.csv" and list(folder.glob("*x.csv*")) == []
     assert main(["embed", "colours.safetensors", "photos", "-o", "e.csv"]) == 1

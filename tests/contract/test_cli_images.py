@@ -62,7 +62,7 @@ def test_a_table_and_what_could_not_be_read(folder, command):
     assert [row["class"] for row in rows(folder / "out.csv")] == ["blue", "red"]
     words = ("predict", "colours.safetensors", "photos", "-o", "out.csv")
     code, out, err = command(*words)
-    assert code == 1 and "is there already" in err
+    assert code == 1 and "exists already" in err
     code, out, err = command(*words, "--overwrite", "--skip-broken", "-k", "1", "--batch-size", "1")
     assert code == 0 and "broken.png" in err
     assert list(rows(folder / "out.csv")[0]) == ["path", "class", "probability"]
@@ -119,7 +119,7 @@ def test_saliency(folder, command):
     with Image.open("out.png") as drawn:
         assert drawn.size == (40, 30)
     code, _, err = command(*words)
-    assert code == 1 and "is there already" in err
+    assert code == 1 and "exists already" in err
     code, _, err = command("predict", "resnet.safetensors", "photos", "--saliency", "maps")
     assert code == 1 and "broken.png" in err and len(list((folder / "maps").glob("*.png"))) == 2
     code, _, err = command(*words[:-1], "new.png", "--of-class", "blau")
@@ -152,7 +152,7 @@ def test_saliency(folder, command):
         (["v1", "photos"], 1, "scores pairs of proteins"),
         (["colours.safetensors", "photos", "-o", ""], 1, "a file without an ending"),
         (["colours.safetensors", ""], 1, "path of an image is empty"),
-        (["finder.safetensors", "photos", "--pictures", "photos/notes.txt"], 1, "is no folder"),
+        (["finder.safetensors", "photos", "--pictures", "photos/notes.txt"], 1, "is not a folder"),
         (
             ["colours.safetensors", "photos", "--saliency", "x.png", "-k", "3"],
             2,

@@ -177,8 +177,9 @@ def _reconstruct(arguments: argparse.Namespace, opened: Any) -> ImagesReport:
 
 def _saliency(arguments: argparse.Namespace, opened: Any) -> int:
     from holotype.errors import ImageError
-    from holotype.vision.prediction.classification import ImagesReport, model_name
+    from holotype.vision.prediction.classification import ImagesReport
     from holotype.vision.prediction.files import Unreadable, check_apart, find_images, picture_paths
+    from holotype.vision.prediction.model import model_name
     from holotype.vision.prediction.saliency import check_picture, class_of, saliency_picture, save_saliency
 
     files = find_images(arguments.inputs).files

@@ -17,15 +17,23 @@ from torch import Tensor
 from holotype.errors import DataError
 from holotype.names import nearest
 from holotype.tasks import Task
+from holotype.text import listed
 from holotype.vision.data.load import ImageDataset, load_image_dataset
 from holotype.vision.data.preprocessing import Preprocessing
 from holotype.vision.data.table import ImageTable
 from holotype.vision.evaluation.probe import ProbeResult, knn_accuracy, linear_probe, wilson_interval
-from holotype.vision.prediction.classification import Model, evaluating, model_name, opened
 from holotype.vision.prediction.detections import detect_table
 from holotype.vision.prediction.embeddings import embedding_of
-from holotype.vision.prediction.files import Progress, decoded
-from holotype.vision.prediction.model import class_names, image_task, refuse
+from holotype.vision.prediction.files import Progress
+from holotype.vision.prediction.model import (
+    Model,
+    applied,
+    class_names,
+    image_task,
+    model_name,
+    opened,
+    refuse,
+)
 
 __all__ = [
     "ClassificationReport",
@@ -169,7 +177,7 @@ def evaluate_classifier(
         raise _no_classes(called, task)
     names = class_names(info)
     outputs = _match(dataset.classes, names, int(getattr(net, "num_classes", len(names))), called)
-    logits = torch.cat(list(_batches(net, info, table, net, batch_size, "classifying", progress)))
+    logits = _outputs(net, info, table, net, batch_size, "classifying", progress)
     truth = torch.tensor(outputs)[torch.from_numpy(np.asarray(table.labels))]
     found = logits.argmax(1)
     correct = int((found == truth).sum())
@@ -289,8 +297,7 @@ def probe_encoder(
     embed, note = embedding_of(net, info, called)
 
     def embedded(table: ImageTable) -> tuple[Tensor, Any]:
-        parts = list(_batches(net, info, table, embed, batch_size, "embedding images", progress))
-        return torch.cat(parts), table.labels
+        return _outputs(net, info, table, embed, batch_size, "embedding images", progress), table.labels
 
     train_x, train_y = embedded(train)
     test_x, test_y = embedded(test)
@@ -349,21 +356,20 @@ def _match(classes: tuple[str, ...], names: Mapping[int, str], count: int, model
     by_name = {names.get(index, str(index)): index for index in range(count)}
     missing = [one for one in classes if one not in by_name]
     if missing:
-        shown = ", ".join(missing[:_SHOWN]) + (" …" if len(missing) > _SHOWN else "")
-        known = ", ".join(list(by_name)[:_SHOWN]) + (" …" if count > _SHOWN else "")
         near = nearest(missing[0], by_name)
         raise DataError(
-            f"{len(missing):,} of {len(classes):,} classes of the images are none of {model}'s: {shown}.",
+            f"{len(missing):,} of {len(classes):,} classes of the images are none of {model}'s: "
+            f"{listed(missing, _SHOWN)}.",
             given=missing[0],
             problems=[f"{one}: no such class" for one in missing],
             nearest=near,
-            hint=f"Its {count:,} classes are: {known}"
-            + ("" if names else "\n  Nothing names its classes, so they go by their numbers."),
+            hint=f"Its {count:,} classes are: {listed(list(by_name), _SHOWN)}"
+            + ("" if names else "\n  Its record does not name its classes, so their numbers are used."),
         )
     return [by_name[one] for one in classes]
 
 
-def _batches(
+def _outputs(
     net: Any,
     info: object,
     table: ImageTable,
@@ -371,17 +377,19 @@ def _batches(
     batch_size: int,
     stage: str,
     progress: Progress | None,
-) -> Any:
-    """What the network makes of the images of a table, in their order, batch by batch."""
+) -> Tensor:
+    """What the network makes of the images of a table, in their order."""
     how = Preprocessing.of(info)
-    done = 0
-    for batch in decoded(range(len(table)), lambda at: how(table.open(at)), batch_size=batch_size):
-        with evaluating(net) as like:
-            images = torch.stack([image for _, image in batch])
-            yield run(images.to(device=like.device, dtype=like.dtype)).float().cpu()
-        done += len(batch)
-        if progress is not None:
-            progress(stage, done, len(table))
+    batches = applied(
+        net,
+        lambda images: run(images).float().cpu(),
+        range(len(table)),
+        lambda at: (how(table.open(at)), None),
+        stage=stage,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return torch.cat([made for _, made in batches])
 
 
 def _per_class(

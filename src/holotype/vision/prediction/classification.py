@@ -12,25 +12,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
-from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from holotype.errors import DataError, ParameterError
 from holotype.tasks import Task
 from holotype.vision.data.decode import AnyPath, open_image
-from holotype.vision.data.preprocessing import Preprocessing, field_of
-from holotype.vision.prediction.files import Progress, Unreadable, decoded, find_images
-from holotype.vision.prediction.model import class_names, image_task, load_image_model, refuse
-from holotype.vision.prediction.rows import RowFile, check_rows, text
-
-Model = str | Path | tuple[nn.Module, object]
-"""A pretrained entry, a weight file, a run's folder; or a network and what was loaded with it."""
+from holotype.vision.data.preprocessing import Preprocessing
+from holotype.vision.prediction.files import Progress, Unreadable, find_images, listed_paths
+from holotype.vision.prediction.model import (
+    Model,
+    applied,
+    class_names,
+    image_task,
+    model_name,
+    opened,
+    refuse,
+)
+from holotype.vision.prediction.rows import check_rows, row_file, text
 
 
 class ClassProbability(NamedTuple):
@@ -130,8 +133,7 @@ def predict_images(
         ImageError: a file is not a picture; the message names it.
         DataError: the network knows no classes.
     """
-    files = [fspath(path) for path in ([paths] if isinstance(paths, (str, PathLike)) else paths)]
-    return list(_classified(net, model_info, files, top_k, batch_size, None, None))
+    return list(_classified(net, model_info, listed_paths(paths), top_k, batch_size, None, None))
 
 
 def predict(
@@ -197,13 +199,13 @@ def predict_files(
     began, kept, rows = time.perf_counter(), [], 0
     predictions = _classified(net, model_info, found.files, top_k, batch_size, unreadable, progress)
     wide = min(top_k, int(getattr(net, "num_classes", 0)) or top_k)
-    with RowFile(output, _columns(wide), overwrite=overwrite) if output else nullcontext() as table:
+    with row_file(output, _columns(wide), overwrite=overwrite) if output else nullcontext() as table:
         for prediction in predictions:
             rows += 1
             if table is None:
                 kept.append(prediction)
             else:
-                table.write(prediction.to_dict() if table.ending == ".jsonl" else _row(prediction))
+                table.write(prediction.to_dict() if table.nested else _row(prediction))
     return ImagesReport(
         model=model_name(name, model_info),
         images=rows,
@@ -214,30 +216,6 @@ def predict_files(
         results=tuple(kept),
         seconds=time.perf_counter() - began,
     )
-
-
-def opened(model: Model, device: str = "cpu") -> tuple[nn.Module, object]:
-    """A network and what there is to know of it, loaded if a name was given."""
-    if isinstance(model, tuple):
-        return model
-    return load_image_model(model, device=device)
-
-
-def model_name(model: Model, model_info: object) -> str:
-    """What to call it."""
-    return str(field_of(model_info, "name") or "the network") if isinstance(model, tuple) else str(model)
-
-
-@contextmanager
-def evaluating(net: nn.Module) -> Iterator[Tensor]:
-    """Evaluation mode for a while, without gradients; gives a tensor of its device and dtype."""
-    was_training = net.training
-    net.eval()
-    try:
-        with torch.inference_mode():
-            yield next((one for one in net.parameters() if one.is_floating_point()), torch.empty(0))
-    finally:
-        net.train(was_training)
 
 
 def _classified(
@@ -261,33 +239,34 @@ def _classified(
             hint=f"Its embeddings: holotype embed {name} IMAGES -o OUT.parquet",
         )
     how, names = Preprocessing.of(model_info), class_names(model_info)
-    batches = decoded(files, lambda path: how(open_image(path)), batch_size=batch_size, unreadable=unreadable)
-    return _run(net, batches, names, top_k, len(files), unreadable, progress)
+    batches = applied(
+        net,
+        lambda images: net(images).float().softmax(1),
+        files,
+        lambda path: (how(open_image(path)), None),
+        stage="classifying",
+        batch_size=batch_size,
+        unreadable=unreadable,
+        progress=progress,
+    )
+    return _best(batches, names, top_k)
 
 
-def _run(
-    net: nn.Module,
-    batches: Iterator[list[tuple[str, Tensor]]],
-    names: Mapping[int, str],
-    top_k: int,
-    total: int,
-    unreadable: list[Unreadable] | None,
-    progress: Progress | None,
+def _best(
+    batches: Iterator[tuple[list[tuple[str, Tensor, None]], Tensor]], names: Mapping[int, str], top_k: int
 ) -> Iterator[ImagePrediction]:
-    done = 0
-    # A generator must not hold a mode of torch while its caller goes on: each batch enters it anew.
-    for batch in batches:
-        with evaluating(net) as like:
-            images = torch.stack([image for _, image in batch])
-            logits = net(images.to(device=like.device, dtype=like.dtype))
-            probabilities = logits.float().softmax(1)
-            best = probabilities.topk(min(top_k, probabilities.shape[1]), dim=1)
-            values, classes = best.values.tolist(), best.indices.tolist()
-        for (path, _), own_values, own_classes in zip(batch, values, classes, strict=True):
-            yield _prediction(path, own_values, own_classes, names)
-        done += len(batch)
-        if progress is not None:
-            progress("classifying", done + len(unreadable or ()), total)
+    for batch, probabilities in batches:
+        best = probabilities.topk(min(top_k, probabilities.shape[1]), dim=1)
+        for (path, _, _), values, classes in zip(
+            batch, best.values.tolist(), best.indices.tolist(), strict=True
+        ):
+            yield ImagePrediction(
+                path,
+                tuple(
+                    ClassProbability(names.get(index, str(index)), probability)
+                    for index, probability in zip(classes, values, strict=True)
+                ),
+            )
 
 
 def _columns(top_k: int) -> dict[str, Any]:
@@ -308,16 +287,4 @@ def _row(prediction: ImagePrediction) -> dict[str, Any]:
 
 def _whole(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ParameterError(f"{name} is a whole number from 1 on, got {value!r}.", given=value)
-
-
-def _prediction(
-    path: str, probabilities: list[float], classes: list[int], names: Mapping[int, str]
-) -> ImagePrediction:
-    return ImagePrediction(
-        path,
-        tuple(
-            ClassProbability(names.get(index, str(index)), probability)
-            for index, probability in zip(classes, probabilities, strict=True)
-        ),
-    )
+        raise ParameterError(f"{name} is a whole number from 1, got {value!r}.", given=value)

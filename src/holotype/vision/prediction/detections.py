@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import colorsys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,18 +23,26 @@ from holotype.tasks import Task
 from holotype.vision.data.decode import AnyPath, open_image
 from holotype.vision.data.preprocessing import Preprocessing
 from holotype.vision.data.resize import Placement, resize_to
-from holotype.vision.prediction.classification import ImagesReport, Model, evaluating, model_name, opened
+from holotype.vision.prediction.classification import ImagesReport
 from holotype.vision.prediction.files import (
     Progress,
     Unreadable,
-    decoded,
     enlarged,
     find_images,
+    listed_paths,
     picture_paths,
     save_picture,
 )
-from holotype.vision.prediction.model import class_names, image_task, refuse
-from holotype.vision.prediction.rows import RowFile, check_rows, text
+from holotype.vision.prediction.model import (
+    Model,
+    applied,
+    class_names,
+    image_task,
+    model_name,
+    opened,
+    refuse,
+)
+from holotype.vision.prediction.rows import check_rows, row_file, text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -114,8 +121,7 @@ class ImageDetections:
         }
 
 
-class _Prepared(NamedTuple):
-    tensor: Tensor
+class _Placed(NamedTuple):
     size: tuple[int, int]
     place: Placement
     image: Image | None
@@ -150,7 +156,7 @@ def detect_images(
         DataError: the model is no detector.
         ParameterError: a number out of range.
     """
-    files = [fspath(path) for path in ([paths] if isinstance(paths, (str, PathLike)) else paths)]
+    files = listed_paths(paths)
     net, info = opened(name, device)
     limits = {
         "score_threshold": threshold,
@@ -182,17 +188,22 @@ def detect_table(
 
     net, info = opened_model
     how, size = _needs(name, net, info)
-    done, found = 0, []
-    for batch in decoded(
-        range(len(table)), lambda at: _prepared(table.open(at), how, size), batch_size=batch_size
-    ):
-        for one, detections in zip((one for _, one in batch), _detect(net, batch, {}), strict=True):
-            boxes = _placed(detections.boxes, one.place, one.size)
-            found.append(Detections(boxes, detections.scores.float().cpu(), detections.labels.cpu()))
-        done += len(batch)
-        if progress is not None:
-            progress("detecting", done, len(table))
-    return found
+    batches = applied(
+        net,
+        _detect(net, {}),
+        range(len(table)),
+        lambda at: _prepared(table.open(at), how, size),
+        stage="detecting",
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return [
+        Detections(
+            _in_picture(one.boxes, placed.place, placed.size), one.scores.float().cpu(), one.labels.cpu()
+        )
+        for batch, detections in batches
+        for (_, _, placed), one in zip(batch, detections, strict=True)
+    ]
 
 
 def detect_files(
@@ -248,21 +259,20 @@ def detect_files(
     detected = _detected(
         name, net, info, found.files, limits, batch_size, unreadable, progress, keep=pictures is not None
     )
-    with RowFile(output, _COLUMNS, overwrite=overwrite) if output else nullcontext() as table:
+    with row_file(output, _COLUMNS, overwrite=overwrite) if output else nullcontext() as table:
         for one, image in detected:
             images += 1
             empty += not one.objects
             rows += len(one.objects)
             if table is None:
                 kept.append(one)
-            elif table.ending == ".jsonl":
+            elif table.nested:
                 table.write(one.to_dict())
             else:
                 for row in _rows(one):
                     table.write(row)
             if image is not None:
                 place = places[one.path]
-                place.parent.mkdir(parents=True, exist_ok=True)
                 save_picture(draw_boxes(image, one.objects, at_least=_DRAWN), place)
                 drawn.append(str(place))
     return ImagesReport(
@@ -349,7 +359,7 @@ def objects_of(
     """What a network found, by name; in pixels of the picture of (width, height) that was placed so."""
     boxes = detections.boxes.detach().float().cpu()
     if place is not None and size is not None:
-        boxes = _placed(boxes, place, size)
+        boxes = _in_picture(boxes, place, size)
     found = zip(
         boxes.tolist(), detections.scores.float().tolist(), detections.labels.long().tolist(), strict=True
     )
@@ -361,7 +371,7 @@ def objects_of(
     return tuple(one for one in objects if size is None or (one.x2 > one.x1 and one.y2 > one.y1))
 
 
-def _placed(boxes: Tensor, place: Placement, size: tuple[int, int]) -> Tensor:
+def _in_picture(boxes: Tensor, place: Placement, size: tuple[int, int]) -> Tensor:
     """In pixels of the picture, cut at its edges."""
     moved = place.to_picture(boxes.detach().float().cpu())
     return moved.clamp(min=0).minimum(torch.tensor([*size, *size], dtype=moved.dtype))
@@ -376,17 +386,17 @@ def _needs(name: Model, net: nn.Module, info: object) -> tuple[Preprocessing, tu
     return how, tuple(getattr(net, "size", how.size))
 
 
-def _prepared(image: Image, how: Preprocessing, size: tuple[int, int], *, keep: bool = False) -> _Prepared:
+def _prepared(
+    image: Image, how: Preprocessing, size: tuple[int, int], *, keep: bool = False
+) -> tuple[Tensor, _Placed]:
     pixels, place = resize_to(image, size, "letterbox")
     mean, std = torch.tensor(how.mean)[:, None, None], torch.tensor(how.std)[:, None, None]
-    return _Prepared((pixels / 255 - mean) / std, image.size, place, image if keep else None)
+    return (pixels / 255 - mean) / std, _Placed(image.size, place, image if keep else None)
 
 
-def _detect(net: nn.Module, batch: Sequence[tuple[Any, _Prepared]], limits: Mapping[str, Any]) -> list[Any]:
+def _detect(net: nn.Module, limits: Mapping[str, Any]) -> Callable[[Tensor], list[Any]]:
     detect: Any = net.detect
-    with evaluating(net) as like:
-        images = torch.stack([one.tensor for _, one in batch])
-        return list(detect(images.to(device=like.device, dtype=like.dtype), **limits))
+    return lambda images: list(detect(images, **limits))
 
 
 def _detected(
@@ -408,32 +418,22 @@ def _detected(
     if limits["max_detections"] < 1:
         given = limits["max_detections"]
         raise ParameterError(f"max_detections is at least 1, got {given!r}.", given=given)
-    batches = decoded(
+    names = class_names(info)
+    batches = applied(
+        net,
+        _detect(net, limits),
         files,
         lambda path: _prepared(open_image(path), how, size, keep=keep),
+        stage="detecting",
         batch_size=batch_size,
         unreadable=unreadable,
+        progress=progress,
     )
-    return _run(net, batches, class_names(info), limits, len(files), unreadable, progress)
-
-
-def _run(
-    net: nn.Module,
-    batches: Iterator[list[tuple[str, _Prepared]]],
-    names: Mapping[int, str],
-    limits: Mapping[str, Any],
-    total: int,
-    unreadable: list[Unreadable] | None,
-    progress: Progress | None,
-) -> Iterator[tuple[ImageDetections, Image | None]]:
-    done = 0
-    for batch in batches:
-        for (path, one), detections in zip(batch, _detect(net, batch, limits), strict=True):
-            objects = objects_of(detections, names, one.place, one.size)
-            yield ImageDetections(path, one.size, objects), one.image
-        done += len(batch)
-        if progress is not None:
-            progress("detecting", done + len(unreadable or ()), total)
+    return (
+        (ImageDetections(path, one.size, objects_of(found, names, one.place, one.size)), one.image)
+        for batch, detections in batches
+        for (path, _, one), found in zip(batch, detections, strict=True)
+    )
 
 
 def _rows(one: ImageDetections) -> Iterator[dict[str, Any]]:

@@ -11,22 +11,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from holotype.errors import DataError
+from holotype.files import writing
 from holotype.tasks import Task
 from holotype.vision.data.decode import AnyPath, open_image
 from holotype.vision.data.preprocessing import Preprocessing
-from holotype.vision.prediction.classification import ImagesReport, Model, evaluating, model_name, opened
-from holotype.vision.prediction.files import Progress, Unreadable, decoded, find_images
-from holotype.vision.prediction.model import image_task, refuse
-from holotype.vision.prediction.rows import RowFile, check_rows, finish, naming, text, unfinished
+from holotype.vision.prediction.classification import ImagesReport
+from holotype.vision.prediction.files import Progress, Unreadable, find_images, listed_paths
+from holotype.vision.prediction.model import Model, applied, image_task, model_name, opened, refuse
+from holotype.vision.prediction.rows import check_rows, row_file, text
 
 __all__ = ["ENDINGS", "ImageEmbeddings", "embed_files", "embed_images", "embedding_of"]
 
@@ -97,7 +96,7 @@ def embed_images(
         ImageError: a file is no picture; the message names it.
         DataError: the model does not embed.
     """
-    files = [fspath(path) for path in ([paths] if isinstance(paths, (str, PathLike)) else paths)]
+    files = listed_paths(paths)
     net, info = opened(name, device)
     embed, _ = embedding_of(net, info, model_name(name, info))
     parts = list(_embedded(net, embed, Preprocessing.of(info), files, batch_size, None, progress))
@@ -147,7 +146,7 @@ def embed_files(
     began, width = time.perf_counter(), 0
     parts = _embedded(net, embed, Preprocessing.of(info), found.files, batch_size, unreadable, progress)
     columns: dict[str, Any] = {"path": "text", "embedding": "vector"}
-    with RowFile(output, columns, overwrite=overwrite) if ending != ".npz" else nullcontext() as table:
+    with row_file(output, columns, overwrite=overwrite) if ending != ".npz" else nullcontext() as table:
         for own, vectors in parts:
             names += own
             width = vectors.shape[1]
@@ -158,7 +157,9 @@ def embed_files(
                 table.write({"path": text(path), "embedding": vector})
     if ending == ".npz":
         joined = np.concatenate(kept) if kept else np.zeros((0, 0), np.float32)
-        _save_npz(output, [text(path) for path in names], joined, overwrite=overwrite)
+        with writing(output, overwrite=overwrite) as file:
+            paths_written = np.array([text(path) for path in names], dtype=np.str_)
+            np.savez(file, paths=paths_written, embeddings=joined)
     return ImagesReport(
         model=model_name(name, info),
         images=len(names),
@@ -180,25 +181,14 @@ def _embedded(
     unreadable: list[Unreadable] | None,
     progress: Progress | None,
 ) -> Iterator[tuple[list[str], Any]]:
-    done = 0
-    for batch in decoded(
-        files, lambda path: how(open_image(path)), batch_size=batch_size, unreadable=unreadable
-    ):
-        with evaluating(net) as like:
-            images = torch.stack([image for _, image in batch])
-            vectors = embed(images.to(device=like.device, dtype=like.dtype)).float().cpu().numpy()
-        done += len(batch)
-        yield [path for path, _ in batch], vectors
-        if progress is not None:
-            progress("embedding images", done + len(unreadable or ()), len(files))
-
-
-def _save_npz(path: Path, names: Sequence[str], vectors: Any, *, overwrite: bool) -> None:
-    temporary = unfinished(path)
-    try:
-        with naming(path):
-            with temporary.open("xb") as file:
-                np.savez(file, paths=np.array(names, dtype=np.str_), embeddings=vectors)
-            finish(temporary, path, overwrite=overwrite)
-    finally:
-        temporary.unlink(missing_ok=True)
+    batches = applied(
+        net,
+        lambda images: embed(images).float().cpu().numpy(),
+        files,
+        lambda path: (how(open_image(path)), None),
+        stage="embedding images",
+        batch_size=batch_size,
+        unreadable=unreadable,
+        progress=progress,
+    )
+    return (([path for path, _, _ in batch], vectors) for batch, vectors in batches)

@@ -1,4 +1,4 @@
-"""Which files are meant by files, folders and globs; and their pictures, decoded ahead of the network."""
+"""The images that files, folders and globs stand for, decoded ahead of the network; and pictures to write."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from holotype.errors import DataError, ImageError, ParameterError
-from holotype.files import replacing
+from holotype.files import check_new, writing
 from holotype.vision.data.decode import AnyPath, image_extensions
-from holotype.vision.prediction.rows import naming
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,6 +26,7 @@ __all__ = [
     "check_apart",
     "decoded",
     "find_images",
+    "listed_paths",
     "picture_paths",
     "save_picture",
 ]
@@ -58,10 +58,15 @@ class FoundImages(NamedTuple):
     skipped: tuple[str, ...] = ()
 
 
+def listed_paths(paths: AnyPath | Iterable[AnyPath]) -> list[str]:
+    """One path or several, as text."""
+    return [fspath(path) for path in ([paths] if isinstance(paths, (str, PathLike)) else paths)]
+
+
 def find_images(paths: AnyPath | Iterable[AnyPath]) -> FoundImages:
     """The pictures that paths stand for.
 
-    A file is taken whatever its name, even if it is not there: that is told when it is read. Of a folder, and
+    A file is taken whatever its name, even if it does not exist: reading it raises the error. Of a folder and
     the folders in it, the files are taken whose ending is that of a picture; so are those that match a glob.
 
     Args:
@@ -70,11 +75,9 @@ def find_images(paths: AnyPath | Iterable[AnyPath]) -> FoundImages:
     Raises:
         DataError: a folder without pictures, or one that may not be read; or a glob that matches none.
     """
-    several = [paths] if isinstance(paths, (str, PathLike)) else list(paths)
     files: dict[str, None] = {}
     skipped: dict[str, None] = {}
-    for given in several:
-        path = fspath(given)
+    for path in listed_paths(paths):
         if not path:  # the shell's variable was empty; as a path it would be the current folder
             raise DataError("a path of an image is empty.", given=path)
         folder = Path(path).is_dir()
@@ -148,7 +151,7 @@ def decoded(
         ParameterError: `batch_size` is no positive number.
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ParameterError(f"batch_size is a whole number from 1 on, got {batch_size!r}.", given=batch_size)
+        raise ParameterError(f"batch_size is a whole number from 1, got {batch_size!r}.", given=batch_size)
     return _decoded(files, read, batch_size, unreadable)
 
 
@@ -214,15 +217,11 @@ def picture_paths(files: Sequence[str], folder: str | Path, *, overwrite: bool =
         taken.add(target)
         found[file] = target
     if Path(folder).exists() and not Path(folder).is_dir():
-        raise DataError(f"{folder} is no folder, into which pictures could go.", given=str(folder))
+        raise DataError(
+            f"{folder} is not a folder, so no pictures can be written into it.", given=str(folder)
+        )
     check_apart(found)
-    for target in found.values():
-        if target.exists() and not overwrite:
-            raise DataError(
-                f"{target} is there already.",
-                given=str(target),
-                hint="Give --overwrite to replace it (in Python: overwrite=True), or another folder.",
-            )
+    check_new(*found.values(), overwrite=overwrite)
     return found
 
 
@@ -252,7 +251,8 @@ def enlarged(image: Image, times: int) -> Image:
 
 
 def save_picture(image: Image, path: Path) -> None:
-    """Write a picture so that it is there wholly or not at all."""
+    """Write a picture completely or not at all, and the folders that it lies in."""
     kind = "JPEG" if path.suffix.lower() in (".jpg", ".jpeg") else "PNG"
-    with naming(path), replacing(path) as file:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path) as file:
         image.save(file, format=kind, **({"quality": 92} if kind == "JPEG" else {}))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,17 +13,18 @@ from torch import Tensor, nn
 from holotype.tasks import Task
 from holotype.vision.data.decode import AnyPath, open_image
 from holotype.vision.data.preprocessing import Preprocessing
-from holotype.vision.prediction.classification import ImagesReport, Model, evaluating, model_name, opened
+from holotype.vision.prediction.classification import ImagesReport
 from holotype.vision.prediction.files import (
     Progress,
     Unreadable,
     decoded,
     enlarged,
     find_images,
+    listed_paths,
     picture_paths,
     save_picture,
 )
-from holotype.vision.prediction.model import image_task, refuse
+from holotype.vision.prediction.model import Model, evaluating, image_task, model_name, opened, refuse
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -68,7 +68,7 @@ def reconstruct_images(
         ImageError: a file is no picture.
         DataError: the model is none of that kind.
     """
-    files = [fspath(path) for path in ([paths] if isinstance(paths, (str, PathLike)) else paths)]
+    files = listed_paths(paths)
     net, info = opened(name, device)
     how = _checked(name, net, info)
     batches = decoded(files, lambda path: how(open_image(path)), batch_size=1)
@@ -111,7 +111,6 @@ def reconstruct_files(
     at = {path: place for place, path in enumerate(found.files)}
     for [(path, image)] in batches:
         done = _one(net, how, path, image, seed, at[path])
-        places[path].parent.mkdir(parents=True, exist_ok=True)
         save_picture(side_by_side(done), places[path])
         drawn.append(str(places[path]))
         if progress is not None:

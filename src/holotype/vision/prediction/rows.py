@@ -1,17 +1,16 @@
-"""Rows as a file: CSV, JSON lines or Parquet. It is there wholly or not at all."""
+"""Rows as a file: CSV, JSON lines or Parquet. It is written completely or not at all."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, ClassVar, Literal, Protocol, TextIO
 
 from holotype.errors import DataError, MissingExtraError
+from holotype.files import check_new, writing_path
 
 ENDINGS = (".csv", ".parquet", ".jsonl")
 _ROWS_AT_ONCE = 4096
@@ -19,54 +18,53 @@ _ROWS_AT_ONCE = 4096
 Kind = Literal["text", "number", "vector"]
 
 
-class RowFile:
-    """A new file of rows; a context, at whose end the file gets its name, unless an error ended it.
+class RowWriter(Protocol):
+    """Writes rows in one format.
 
     Attributes:
-        path: the file.
-        ending: of its name.
-
-    Args:
-        path: the file; its ending tells the format.
-        columns: name → what is in it. A vector is spread over columns ``name_0, name_1, …`` in CSV.
-        overwrite: replace a file that is there.
-
-    Raises:
-        DataError: the ending is none of `ENDINGS`, or the file is there already.
-        MissingExtraError: Parquet, and pyarrow is not installed.
+        nested: are rows any mappings, as in JSON lines, and not values of the columns?
     """
 
-    def __init__(self, path: str | Path, columns: Mapping[str, Kind], *, overwrite: bool = False) -> None:
-        self.path = Path(path)
-        self.ending = ending = check_rows(self.path, overwrite=overwrite)
-        self._overwrite = overwrite
-        self._temporary = unfinished(self.path)
-        with naming(self.path):
-            self._writer = _WRITERS[ending](self._temporary, columns)
-
-    def __enter__(self) -> RowFile:
-        return self
+    nested: ClassVar[bool]
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Add a row: a value for each column; None, or nothing, where there is none."""
-        with naming(self.path):
-            self._writer.write(row)
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+    def close(self) -> None:
+        """Write what is left."""
+
+
+@contextmanager
+def row_file(
+    path: str | Path, columns: Mapping[str, Kind], *, overwrite: bool = False
+) -> Iterator[RowWriter]:
+    """A new file of rows; it gets its name when the block ends without an error.
+
+    Args:
+        path: the file; its ending decides the format.
+        columns: name → what is in it. A vector is spread over columns ``name_0, name_1, …`` in CSV.
+        overwrite: replace a file that exists.
+
+    Raises:
+        DataError: the ending is none of `ENDINGS`, or the file exists already.
+        MissingExtraError: Parquet, and pyarrow is not installed.
+        OSError: it cannot be written; it names `path`.
+    """
+    path = Path(path)
+    ending = check_rows(path, overwrite=overwrite)
+    with writing_path(path, overwrite=overwrite) as temporary:
+        writer = _WRITERS[ending](temporary, columns)
         try:
-            with naming(self.path):
-                self._writer.close()
-                if kind is None:
-                    finish(self._temporary, self.path, overwrite=self._overwrite)
+            yield writer
         finally:
-            self._temporary.unlink(missing_ok=True)
+            writer.close()
 
 
 def check_rows(path: Path, *, overwrite: bool = False, endings: Sequence[str] = ENDINGS) -> str:
     """The ending of a file that may be written.
 
     Raises:
-        DataError: another ending, or a file that is there already.
+        DataError: another ending, a file that exists already, or a folder that does not exist.
         MissingExtraError: Parquet, and pyarrow is not installed.
     """
     ending = path.suffix.lower()
@@ -80,51 +78,9 @@ def check_rows(path: Path, *, overwrite: bool = False, endings: Sequence[str] = 
     if ending == ".parquet":
         _pyarrow()
     check_new(path, overwrite=overwrite)
+    if not path.absolute().parent.is_dir():
+        raise DataError(f"{path}: its folder does not exist.", given=str(path))
     return ending
-
-
-def check_new(path: Path, *, overwrite: bool, folder: bool = True) -> None:
-    """Refuse a file that is there, or (with `folder`) whose folder is not.
-
-    Raises:
-        DataError: so it is.
-    """
-    if path.is_dir():
-        raise DataError(f"{path} is a folder.", given=str(path))
-    if path.exists() and not overwrite:
-        raise DataError(
-            f"{path} is there already.",
-            given=str(path),
-            hint="Give --overwrite to replace it (in Python: overwrite=True), or another name.",
-        )
-    if folder and not path.absolute().parent.is_dir():
-        raise DataError(f"{path}: there is no such folder.", given=str(path))
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """What the disk refuses names the file that is meant, not the unfinished one, or none."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-
-
-def unfinished(path: Path) -> Path:
-    """A name beside a file, for what is to become it."""
-    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-
-
-def finish(temporary: Path, path: Path, *, overwrite: bool) -> None:
-    """Give a complete file its name.
-
-    Raises:
-        DataError: another file has taken that name meanwhile.
-    """
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    check_new(path, overwrite=overwrite)
-    temporary.replace(path)
 
 
 def text(value: object) -> str:
@@ -159,6 +115,8 @@ class _Lines:
 
 
 class _Csv:
+    nested: ClassVar[bool] = False
+
     def __init__(self, path: Path, columns: Mapping[str, Kind]) -> None:
         self._columns, self._begun = columns, False
         self._file = path.open("x", encoding="utf-8", newline="")
@@ -195,6 +153,8 @@ class _Csv:
 
 
 class _JsonLines:
+    nested: ClassVar[bool] = True
+
     def __init__(self, path: Path, columns: Mapping[str, Kind]) -> None:
         self._file = path.open("x", encoding="utf-8", newline="\n")
 
@@ -206,6 +166,8 @@ class _JsonLines:
 
 
 class _Parquet:
+    nested: ClassVar[bool] = False
+
     def __init__(self, path: Path, columns: Mapping[str, Kind]) -> None:
         self._arrow, self._parquet = _pyarrow()
         self._path, self._columns = path, columns
@@ -239,7 +201,7 @@ class _Parquet:
         self._writer.close()
 
 
-_WRITERS: dict[str, Callable[[Path, Mapping[str, Kind]], Any]] = {
+_WRITERS: dict[str, Callable[[Path, Mapping[str, Kind]], RowWriter]] = {
     ".csv": _Csv,
     ".jsonl": _JsonLines,
     ".parquet": _Parquet,

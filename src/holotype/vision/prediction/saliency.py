@@ -20,14 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # the name that everybody knows
 
 from holotype.errors import DataError, ParameterError, ShapeError
+from holotype.files import check_new
 from holotype.names import nearest
 from holotype.tasks import Task
 from holotype.vision.data.decode import AnyPath, open_image
 from holotype.vision.data.preprocessing import Preprocessing
-from holotype.vision.prediction.classification import Model, model_name, opened
 from holotype.vision.prediction.files import save_picture
-from holotype.vision.prediction.model import class_names, image_task, refuse
-from holotype.vision.prediction.rows import check_new
+from holotype.vision.prediction.model import Model, class_names, image_task, model_name, opened, refuse
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -198,7 +197,6 @@ def save_saliency(image: Image, path: str | Path, *, overwrite: bool = False) ->
         DataError: as `check_picture`.
     """
     check_picture(Path(path), overwrite=overwrite)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     save_picture(image, Path(path))
 
 
@@ -210,7 +208,7 @@ def check_picture(path: Path, *, overwrite: bool = False) -> None:
     """
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise DataError(f"{path}: a picture is written as .png or .jpg.", given=str(path))
-    check_new(path, overwrite=overwrite, folder=False)
+    check_new(path, overwrite=overwrite)
 
 
 def class_of(model_info: object, name: str) -> int:

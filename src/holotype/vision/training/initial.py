@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -17,6 +16,8 @@ from holotype.files import sha256_of
 from holotype.tasks import Task
 from holotype.training.folder import ENCODER, WEIGHTS
 from holotype.vision.data.preprocessing import field_of
+from holotype.weights.inspect import inspect_file
+from holotype.weights.open import find
 
 # What may differ between an encoder and the weights that fill it: its head, and what has no tensors.
 _MAY_DIFFER = ("num_classes", "in_channels", "size", "*drop*")
@@ -55,20 +56,12 @@ def load_initial(source: str, *, architecture: str | None = None) -> Initial:
         ConfigError: it holds no encoder.
         HolotypeError: what loading it raises.
     """
-    path = _file(source)
-    loaded: Any
-    if path is None:
-        from holotype.weights.open import load_pretrained_model
-
-        loaded, info = load_pretrained_model(source)
-        sha256 = info.sha256 or sha256_of(info.path)
-    else:
-        from holotype.weights.inspect import inspect_file
-        from holotype.weights.open import load_checkpoint
-
-        told = inspect_file(path).architecture
-        loaded, info = load_checkpoint(path, architecture=architecture if told is None else None)
-        sha256 = sha256_of(path)
+    found = find(source, run_files=(ENCODER, WEIGHTS))
+    options: dict[str, Any] = {}
+    if found.path is not None and inspect_file(found.path).architecture is None:
+        options["architecture"] = architecture
+    loaded, info = found.open(**options)
+    sha256 = info.sha256 or sha256_of(info.path)
     net = _encoder_in(loaded, info.task, source)
     origin = record_of(net)
     if origin is None:
@@ -104,14 +97,6 @@ def _statistics(info: Any) -> tuple[list[float], list[float]] | None:
         for key in ("mean", "std")
     )
     return (list(mean), list(std)) if mean and std and len(mean) == 3 else None
-
-
-def _file(source: str) -> Path | None:
-    """The weight file that a source means; None where it is an entry."""
-    path = Path(source)
-    if path.is_dir():
-        return next((path / name for name in (ENCODER, WEIGHTS) if (path / name).is_file()), path / WEIGHTS)
-    return path if path.is_file() else None
 
 
 def _encoder_in(net: Any, told: str | None, source: str) -> nn.Module:

@@ -26,7 +26,7 @@ from holotype.vision.prediction.detections import (  # noqa: E402
 from holotype.vision.prediction.embeddings import embed_files, embed_images  # noqa: E402
 from holotype.vision.prediction.files import decoded, find_images, picture_paths  # noqa: E402
 from holotype.vision.prediction.reconstructions import reconstruct_files, reconstruct_images  # noqa: E402
-from holotype.vision.prediction.rows import RowFile  # noqa: E402
+from holotype.vision.prediction.rows import row_file  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -166,7 +166,7 @@ def test_without_a_table_the_predictions_are_returned(photos, colours):
 
 def test_a_table_that_is_there_stays(photos, colours, folder):
     (folder / "out.csv").write_text("mine")
-    with pytest.raises(DataError, match="is there already"):
+    with pytest.raises(DataError, match="exists already"):
         predict_files(colours, photos, output="out.csv")
     assert (folder / "out.csv").read_text() == "mine"
     predict_files(colours, photos, output="out.csv", overwrite=True)
@@ -186,8 +186,8 @@ def test_an_error_in_the_middle_leaves_the_old_table_and_nothing_else(photos, co
 
 def test_a_table_taken_meanwhile_stays(folder):
     with (
-        pytest.raises(DataError, match="is there already"),
-        RowFile("out.csv", {"path": "text"}) as table,
+        pytest.raises(DataError, match="exists already"),
+        row_file("out.csv", {"path": "text"}) as table,
     ):
         table.write({"path": "a"})
         (folder / "out.csv").write_text("another's")
@@ -216,7 +216,7 @@ def test_where_models_are(folder, colours, photos):
     colours.rename(folder / "run" / "model.safetensors")
     for name in ("run", folder / "run" / "model.safetensors", "./run"):
         assert predict(name, photos / "b.png")[0].top.name == "red"
-    with pytest.raises(UnknownPretrainedError, match="no weight file or folder"):
+    with pytest.raises(UnknownPretrainedError, match="a weight file or the folder"):
         predict("colors", photos / "b.png")
     with pytest.raises(UnknownPretrainedError, match="is an architecture"):
         predict("test_colours", photos / "b.png")
@@ -351,7 +351,7 @@ def test_files_of_embeddings(photos, colours):
     table = parquet.read_table("e.parquet")
     assert table.schema.field("embedding").type.list_size == 3
     assert np.allclose(table.column("embedding").to_pylist(), vectors)
-    with pytest.raises(DataError, match="is there already"):
+    with pytest.raises(DataError, match="exists already"):
         embed_files(colours, photos, output="e.npz")
     assert not left_over(photos.parent)
 

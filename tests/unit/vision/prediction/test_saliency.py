@@ -201,7 +201,7 @@ def test_a_picture_from_a_trained_model(tmp_path):
     save_saliency(picture, tmp_path / "out.png")
     with Image.open(tmp_path / "out.png") as written:
         assert written.tobytes() == picture.tobytes()
-    with pytest.raises(DataError, match="is there already"):
+    with pytest.raises(DataError, match="exists already"):
         save_saliency(picture, tmp_path / "out.png")
     with pytest.raises(DataError, match=r"\.png or \.jpg"):
         save_saliency(picture, tmp_path / "out.txt")
