@@ -28,7 +28,7 @@ import holotype
 from holotype import create_model
 from holotype.proteins.models.interface import BaseProteinModel
 from holotype.proteins.prediction.interactome import score_all
-from holotype.proteins.prediction.pairs import encode_batches
+from holotype.proteins.prediction.scoring import encode_batches
 from holotype.tasks import Task
 
 TOP_K = 20

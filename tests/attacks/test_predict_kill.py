@@ -18,10 +18,10 @@ PROTEINS = sequences(40)
 # Blocks are made small and slow, so that there is a middle to be killed in.
 CHILD = """
 import json, sys, time
-from holotype.proteins.prediction import interactome, partial
+from holotype.proteins.prediction import interactome, resume
 from holotype.proteins.prediction.interactions import predict_interactions
 options = json.loads(sys.argv[1])
-interactome._BLOCK_PAIRS, partial._EVERY_S = 120, 0.0
+interactome._BLOCK_PAIRS, resume._EVERY_S = 120, 0.0
 def progress(stage, done, total):
     if stage == "scoring":
         print(done, flush=True)

@@ -75,7 +75,7 @@ def test_a_prediction_never_replaces_what_it_reads(tmp_path, read):
     which = {"pairs": table} if read == "pairs" else {"bipartite": table} if read == "bipartite" else {}
     options |= {"fasta": table} if read == "fasta" else {}
     before = table.read_bytes()
-    with pytest.raises(DataError, match="is read and cannot be written too"):
+    with pytest.raises(DataError, match="is an input and cannot be the output"):
         predict_interactions(
             tmp_path / "model.safetensors",
             output=table,

@@ -225,7 +225,7 @@ def test_nothing_is_scored_for_a_report_that_cannot_be_written(name, trained, tm
     (tmp_path / name).write_text("{}")
     monkeypatch.setattr("holotype.proteins.data.datasets.load_dataset", lambda *_: pytest.fail("too late"))
     assert evaluate(trained / "run", "--data", "bernett", "-o", tmp_path) == 1
-    assert f"holds {name} already; nothing was changed" in capsys.readouterr().err
+    assert f"{name} exists already" in capsys.readouterr().err
 
 
 def on_terminal(*words: object, columns: int) -> str:

@@ -18,7 +18,7 @@ from holotype.proteins.prediction.interactions import (
     predict_interactions,
     report_path,
 )
-from holotype.proteins.prediction.picture import clustered
+from holotype.proteins.prediction.matrix_picture import clustered
 from interaction_sets import (
     RECORD,
     InMemory,
@@ -89,7 +89,7 @@ def test_given_pairs_in_their_order_with_what_was_left_out(folder):
     why = {left.why.split(" (")[0]: left for left in report.not_scored}
     assert why["pairs with a protein that has no sequence"].count == 1
     assert why["pairs with a protein that has no sequence"].examples == ("Q99",)
-    assert why["pairs that come again, in this order or the other: scored once"].count == 1
+    assert why["repeated pairs, in either order: scored once"].count == 1
 
 
 def test_labels_are_passed_on(folder):
@@ -221,7 +221,7 @@ def refused(folder, error, match, **options):
 
 def test_an_output_is_never_replaced_unasked(folder):
     (folder / "out.tsv").write_text("precious")
-    error = refused(folder, DataError, "is there already")
+    error = refused(folder, DataError, "exists already")
     assert "--overwrite" in error.hint
     predict(folder, all_vs_all=True, overwrite=True)
     assert len(read_table(folder / "out.tsv")) == 36
@@ -229,23 +229,23 @@ def test_an_output_is_never_replaced_unasked(folder):
 
 def test_nor_is_a_picture(folder):
     (folder / "m.png").write_text("precious")
-    refused(folder, DataError, "m.png is there already", picture=folder / "m.png")
+    refused(folder, DataError, "m.png exists already", picture=folder / "m.png")
 
 
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
-        ({"output": "out.csv"}, DataError, r"written as \.tsv or \.parquet, not as \.csv"),
-        ({"output": "nowhere/out.tsv"}, DataError, "there is no folder"),
-        ({"picture": "matrix.txt"}, DataError, r"drawn as \.png"),
-        ({"all_vs_all": False}, ParameterError, "which pairs"),
-        ({"pairs": "pairs.tsv"}, ParameterError, "which pairs.*not pairs and all_vs_all"),
-        ({"fasta": None, "embeddings": None}, ParameterError, "which proteins"),
-        ({"all_vs_all": False, "pairs": "pairs.tsv", "top_k": 3}, ParameterError, "top_k: goes with"),
+        ({"output": "out.csv"}, DataError, r"must end in \.tsv or \.parquet, not in \.csv"),
+        ({"output": "nowhere/out.tsv"}, DataError, "no folder named"),
+        ({"picture": "matrix.txt"}, DataError, r"pictures end in \.png"),
+        ({"all_vs_all": False}, ParameterError, "pairs: give one of"),
+        ({"pairs": "pairs.tsv"}, ParameterError, "pairs: give one of.*not pairs and all_vs_all"),
+        ({"fasta": None, "embeddings": None}, ParameterError, "proteins: give a FASTA"),
+        ({"all_vs_all": False, "pairs": "pairs.tsv", "top_k": 3}, ParameterError, "top_k: needs all_vs_all"),
         ({"engine": "rya"}, ParameterError, "did you mean 'ray'"),
-        ({"threshold": 2.0}, ParameterError, "threshold is a probability"),
-        ({"top_k": 0}, ParameterError, "top_k: a whole number"),
-        ({"fasta": None, "max_residues": 5}, ParameterError, "max_residues: only sequences tell"),
+        ({"threshold": 2.0}, ParameterError, "threshold: expected a probability"),
+        ({"top_k": 0}, ParameterError, "top_k: expected a whole number"),
+        ({"fasta": None, "max_residues": 5}, ParameterError, "max_residues: needs sequences"),
         ({"model": "v9_nothing"}, UnknownPretrainedError, "v9_nothing"),
         ({"model": "gone.safetensors"}, DataError, "there is no such file"),
         ({"fasta": "gone.fasta"}, DataError, "cannot be read"),
@@ -278,7 +278,7 @@ def test_embeddings_of_another_encoder_are_refused(folder):
 
 def test_embeddings_of_other_sequences_are_refused(folder):
     changed = write_fasta(folder / "changed.fasta", PROTEINS | {"P4": "MMMM"})
-    refused(folder, DataError, "of other sequences than the FASTA file has: P4", fasta=changed)
+    refused(folder, DataError, "holds 'P4' with another sequence", fasta=changed)
 
 
 def test_no_known_pair(folder):
@@ -328,7 +328,7 @@ def test_what_is_left_of_other_sequences_is_not_gone_on_with(folder, monkeypatch
         predict(folder, fasta=None, all_vs_all=True)
     assert (folder / "out.tsv.partial").stat().st_size
     other = write_embeddings(folder / "y.emb", {name: text[::-1] + "W" for name, text in PROTEINS.items()})
-    with pytest.raises(DataError, match=r"asked something else \(proteins\)"):
+    with pytest.raises(DataError, match=r"another interrupted prediction \(proteins differ\)"):
         predict(folder, fasta=None, embeddings=other, all_vs_all=True)
 
 
@@ -347,7 +347,7 @@ def test_the_table_is_on_the_disk_before_what_it_was_made_of_is_removed(folder, 
 
 
 def test_a_picture_of_too_many(folder, monkeypatch):
-    monkeypatch.setattr("holotype.proteins.prediction.picture.MOST", 5)
+    monkeypatch.setattr("holotype.proteins.prediction.matrix_picture.MOST", 5)
     refused(folder, DataError, "at most 5 proteins a side", picture=folder / "m.png")
 
 
@@ -380,7 +380,7 @@ class Stop(Exception):
 @pytest.fixture
 def every_block_counts(monkeypatch):
     monkeypatch.setattr(interactome, "_BLOCK_PAIRS", 20)
-    monkeypatch.setattr("holotype.proteins.prediction.partial._EVERY_S", 0)
+    monkeypatch.setattr("holotype.proteins.prediction.resume._EVERY_S", 0)
 
 
 def interrupted(folder, after, **options):
@@ -408,7 +408,7 @@ def test_the_same_command_goes_on_and_gives_the_same_file(folder, every_block_co
 
 def test_another_command_is_not_mixed_in(folder, every_block_counts):
     interrupted(folder, 16, all_vs_all=True)
-    error = refused(folder, DataError, r"asked something else \(.*threshold\)", threshold=0.2)
+    error = refused(folder, DataError, r"another interrupted prediction \(.*threshold differ\)", threshold=0.2)
     assert "--overwrite" in error.hint
     assert predict(folder, all_vs_all=True, threshold=0.2, overwrite=True).resumed == 0
 

@@ -111,7 +111,7 @@ def test_the_work_is_done_by_two_other_processes(cluster, folder):
 def test_an_error_in_a_worker_is_told_as_here(cluster, folder):
     net = model()
     net.interaction_layer[8].bias.data.fill_(float("nan"))
-    with pytest.raises(DataError, match=r"^the model gives NaN") as caught:
+    with pytest.raises(DataError, match=r"^the model returned NaN") as caught:
         both(folder, net, all_vs_all=True)
     assert "ray::" not in str(caught.value)
 

@@ -76,7 +76,7 @@ def test_the_weights_alone_give_the_predictions_again(project: tuple[dict[str, A
     from holotype.proteins.data.embeddings import open_embeddings
     from holotype.proteins.data.pairs import read_pairs
     from holotype.proteins.prediction.interactions import load_interaction_model
-    from holotype.proteins.prediction.pairs import score_pairs
+    from holotype.proteins.prediction.scoring import score_pairs
 
     recipe, result = project
     net, info = load_interaction_model(result.folder)

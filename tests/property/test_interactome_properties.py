@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from holotype.proteins.prediction import table
+from holotype.proteins.prediction import output
 from holotype.proteins.prediction.interactome import (
     Grid,
     Ranking,
@@ -138,7 +138,7 @@ def test_a_table_gives_names_and_numbers_back(tmp_path_factory, names, data):
     )
     path = tmp_path_factory.mktemp("table") / "x"
     parts = [Scores(a[:5], b[:5], logits[:5]), Scores(a[5:], b[5:], logits[5:])]
-    assert table.write_table(path, ".tsv", names, parts, 1.5) == count
+    assert output.write_table(path, ".tsv", names, parts, 1.5) == count
     lines = path.read_bytes().decode().split("\n")
     assert lines[0] == "protein_a\tprotein_b\tscore\tlogit" and lines[-1] == ""
     rows = [line.split("\t") for line in lines[1:-1]]

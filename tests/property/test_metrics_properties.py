@@ -10,8 +10,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from holotype.proteins.evaluation.bootstrap import resample
 from holotype.proteins.evaluation.calibration import apply_temperature, fit_temperature, reliability
-from holotype.proteins.evaluation.metrics import METRICS, Scored, binary_metrics, resample, why_undefined
+from holotype.proteins.evaluation.metrics import METRICS, Scored, binary_metrics, why_undefined
 
 sizes = st.integers(1, 40)
 # Few distinct values, so that ties are common, and the ends of the range among them.

@@ -15,7 +15,7 @@ from holotype.progress import reporter
 from holotype.text import plain
 
 if TYPE_CHECKING:
-    from holotype.proteins.evaluation.evaluate import Evaluation, Value
+    from holotype.proteins.evaluation.results import Evaluation, Value
 
 
 def _add_options(options: Options) -> None:

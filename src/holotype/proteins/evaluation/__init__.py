@@ -8,24 +8,20 @@ except ModuleNotFoundError as _error:
     raise missing_extra(_error, "evaluation") or _error from _error
 
 from holotype.proteins.evaluation.baselines import BASELINES, baseline_scores
+from holotype.proteins.evaluation.bootstrap import bootstrap_intervals
 from holotype.proteins.evaluation.calibration import apply_temperature, fit_temperature, reliability
 from holotype.proteins.evaluation.compare import Comparison, compare_runs
-from holotype.proteins.evaluation.evaluate import (
-    Evaluation,
-    evaluate_file,
-    evaluate_model,
-    evaluate_predictions,
-)
+from holotype.proteins.evaluation.evaluate import evaluate_file, evaluate_model, evaluate_predictions
 from holotype.proteins.evaluation.metrics import (
     METRICS,
     auroc,
     average_precision,
     binary_metrics,
-    bootstrap_intervals,
     precision_at_k,
 )
 from holotype.proteins.evaluation.predictions import Predictions, read_predictions, write_predictions
 from holotype.proteins.evaluation.report import write_report
+from holotype.proteins.evaluation.results import Evaluation
 
 __all__ = [
     "BASELINES",

@@ -1,7 +1,8 @@
-"""What a score is worth without a model: baselines that use no sequence, or learn nothing.
+"""Baselines that use no sequence, or learn nothing.
 
-A model that does not beat them has not been shown to know more than who is studied often, or how long a
-protein is. On pairs whose proteins training has never seen (C3), those of the training graph know nothing.
+A model that does not beat them has not been shown to use more than how often a protein was studied, or how
+long it is. On pairs whose proteins training has not seen (C3), the baselines of the training graph are
+constant.
 
 Source: Park & Marcotte, Flaws in evaluation schemes for pair-input computational predictions, Nature
 Methods 2012; Bernett et al., Cracking the black box of deep sequence-based protein-protein interaction
@@ -17,6 +18,7 @@ import numpy as np
 
 from holotype.errors import DataError
 from holotype.proteins.evaluation.metrics import Floats, auroc
+from holotype.text import listed
 
 if TYPE_CHECKING:
     from holotype.proteins.data.embeddings import Embeddings
@@ -26,8 +28,8 @@ BASELINES: Mapping[str, str] = {
     "majority": "the same answer for every pair: the commoner label",
     "degree_sum": "known interactions of both proteins in training, added",
     "degree_product": "known interactions of both proteins in training, multiplied",
-    "label_ratio": "how much oftener both proteins are positive than negative in training",
-    "unseen_count": "how many of the two proteins training has seen",
+    "label_ratio": "log ratio of positive to negative training pairs of both proteins, added",
+    "unseen_count": "number of the two proteins that training has seen",
     "length": "the lengths of both sequences, multiplied",
     "embedding_cosine": "cosine of the two proteins' mean embeddings",
 }
@@ -39,13 +41,13 @@ def baseline_scores(
     sequences: Mapping[str, str] | None = None,
     embeddings: Embeddings | None = None,
 ) -> dict[str, Floats]:
-    """Score test pairs by each baseline that what is given allows.
+    """Score test pairs by each baseline whose input is given.
 
     Shapes: P test pairs.
 
     Args:
-        train: the labelled pairs that the model learned from: for ``degree_*``, ``label_ratio``,
-            ``unseen_count``, the commoner label, and whether short or long proteins interact more.
+        train: the labelled training pairs: for ``degree_*``, ``label_ratio``, ``unseen_count``, the commoner
+            label, and whether pairs of short or of long proteins interact more.
         test: the pairs to score.
         sequences: name -> sequence, for ``length``.
         embeddings: of the test proteins, for ``embedding_cosine``.
@@ -74,7 +76,7 @@ def _of_training(train: PairTable, test: PairTable) -> dict[str, Floats]:
     )
     p = np.array([positive.get(name, 0) for name in test.proteins], dtype=np.float64)
     n = np.array([negative.get(name, 0) for name in test.proteins], dtype=np.float64)
-    # One more of each, so that a protein seen once says little; in units of the whole set's own ratio.
+    # One more of each, so that a protein seen once has little weight; relative to the ratio of the whole set.
     prior = np.log((train.labels == 1).sum() + 1) - np.log((train.labels == 0).sum() + 1)
     ratio = np.where(p + n > 0, np.log(p + 1) - np.log(n + 1) - prior * (p + n) / (p + n + 2), 0.0)
     seen = (p + n > 0).astype(np.float64)
@@ -94,7 +96,7 @@ def _length(train: PairTable | None, test: PairTable, sequences: Mapping[str, st
         return scores
     if any(name not in sequences for name in train.proteins):
         return scores
-    # The one thing it learns: do pairs of long proteins interact more, or those of short ones?
+    # The only thing it learns: whether pairs of long or of short proteins interact more.
     return -scores if auroc(train.labels, _log_lengths(train, sequences)) < 0.5 else scores
 
 
@@ -115,18 +117,18 @@ def _cosine(test: PairTable, embeddings: Embeddings) -> Floats:
         length = float(np.linalg.norm(mean))
         unit[at] = mean / length if length > 0 else 0
     scores = np.empty(len(test))
-    for start in range(0, len(test), 4096):  # never P × D numbers at once
+    for start in range(0, len(test), 4096):  # so that P × D numbers are never in memory at once
         part = slice(start, start + 4096)
         scores[part] = np.einsum("pd,pd->p", unit[test.a[part]], unit[test.b[part]])
     return scores
 
 
 def _require(pairs: PairTable, have: Any, what: str) -> None:
-    missing = [name for name in (pairs.proteins[at] for at in pairs.used().tolist()) if name not in have]
+    used = pairs.used_names()
+    missing = [name for name in used if name not in have]
     if missing:
         raise DataError(
-            f"{len(missing):,} of {len(pairs.used()):,} proteins of the pairs have no {what}: "
-            f"{', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}",
+            f"{len(missing):,} of {len(used):,} proteins of the pairs have no {what}: {listed(missing)}.",
             given=missing[0],
             problems=missing,
         )

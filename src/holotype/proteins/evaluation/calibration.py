@@ -1,4 +1,4 @@
-"""Do probabilities mean what they say? Temperature scaling, and the reliability diagram's figures.
+"""Calibration: temperature scaling, and the figures of the reliability diagram.
 
 Source: Guo et al., On calibration of modern neural networks, ICML 2017, section 4.2. Targets for separable
 data: Platt, Probabilistic outputs for support vector machines, 1999, section 2.2.
@@ -15,25 +15,25 @@ from numpy.typing import ArrayLike, NDArray
 from holotype.errors import DataError
 from holotype.proteins.evaluation.metrics import ECE_BINS, Floats, as_labels, as_scores, bin_of
 
-# How far 1/T may go, in units of the logits' own size.
+# The range of 1/T, in units of the largest logit.
 _LEAST, _MOST = 1e-6, 1e3
-_FLATTEST = 1000.0  # logits that tell nothing become at most 0.001: near a half, and still in their order
+_FLATTEST = 1000.0  # uninformative logits become at most 0.001: probabilities near 0.5, in the same order
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """The temperature T for which ``sigmoid(logits / T)`` is most likely to give the labels.
 
-    The likelihood is concave in 1/T, so its only maximum is found by halving. Ranks do not change. Where no
-    logit has the wrong sign there is no maximum: Platt's softened targets are fitted then. Where logits
-    tell nothing or the opposite of the labels, T is a million times their size, and all probabilities
+    The likelihood is concave in 1/T, so its only maximum is found by bisection. Ranks do not change. If no
+    logit has the wrong sign there is no maximum, and Platt's softened targets are fitted. If the logits are
+    uninformative or contradict the labels, T is a million times their size, and all probabilities
     are near 0.5.
 
     Args:
-        logits: (P,) of pairs that neither trained the model nor test it.
+        logits: (P,) of pairs that are neither training nor test pairs.
         labels: (P,) of 0 and 1.
 
     Returns:
-        T > 0; 1 where there is nothing to fit: one class only, or logits that are all 0.
+        T > 0; 1 if there is nothing to fit: a single class, or logits that are all 0.
 
     Raises:
         DataError: no pairs, different lengths, labels that are not binary, logits that are not finite.
@@ -44,7 +44,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     positives, negatives = int(y.sum()), int((~y).sum())
     if size == 0 or not positives or not negatives:
         return 1.0
-    z = z / size  # what is fitted does not depend on the unit of the logits
+    z = z / size  # so that the fit does not depend on the unit of the logits
     target = y.astype(np.float64)
     if np.all(np.where(y, z, -z) >= 0):
         target = np.where(y, (positives + 1) / (positives + 2), 1 / (negatives + 2))
@@ -63,7 +63,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
         else:
             high = middle
     found = float(np.exp((low + high) / 2))
-    # At the end of the range, what was given may still be the better.
+    # At the end of the range, the given logits may still be better.
     return min(size / found, flattest) if _loss(z * found, target) <= _loss(z * size, target) else 1.0
 
 
@@ -89,7 +89,7 @@ def sigmoid(logits: Floats) -> Floats:
 
 
 def logit(probabilities: ArrayLike) -> Floats:
-    """The logits of probabilities; those of 0 and 1 are kept finite."""
+    """The logits of probabilities; those of 0 and 1 are finite, too."""
     tiny = np.finfo(np.float64).eps
     p = np.clip(np.asarray(probabilities, dtype=np.float64), tiny, 1 - tiny)
     return np.log(p) - np.log1p(-p)
@@ -97,13 +97,13 @@ def logit(probabilities: ArrayLike) -> Floats:
 
 @dataclass(frozen=True)
 class Reliability:
-    """What a reliability diagram shows, a row for each bin of equal width.
+    """The figures of a reliability diagram, for bins of equal width.
 
     Attributes:
         edges: (bins + 1,) probabilities.
-        pairs: (bins,) how many pairs.
-        probability: (bins,) their mean probability; nan in an empty bin.
-        positive: (bins,) the share of positives among them; nan in an empty bin.
+        pairs: (bins,) the number of pairs.
+        probability: (bins,) the mean probability; nan in an empty bin.
+        positive: (bins,) the share of positives; nan in an empty bin.
     """
 
     edges: Floats
@@ -129,15 +129,17 @@ class Reliability:
 
 
 def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = ECE_BINS) -> Reliability:
-    """How often pairs of about one probability are positive.
+    """The share of positive pairs for each range of probabilities.
 
     Raises:
-        DataError: as `fit_temperature`; or something is no probability.
+        DataError: as for `fit_temperature`; or a value is not a probability.
     """
     y = as_labels(labels)
     p = as_scores(probabilities, len(y))
     if p.min() < 0 or p.max() > 1:
-        raise DataError(f"probabilities: they lie from {p.min():g} to {p.max():g}.", given=float(p.max()))
+        raise DataError(
+            f"probabilities: expected 0 to 1, got {p.min():g} to {p.max():g}.", given=float(p.max())
+        )
     at = bin_of(p, bins)
     pairs = np.bincount(at, minlength=bins)
     with np.errstate(invalid="ignore"):

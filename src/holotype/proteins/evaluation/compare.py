@@ -1,4 +1,4 @@
-"""Is one run better than another, on the very same test pairs? A paired bootstrap of the difference."""
+"""Comparison of runs on the same test pairs, by a paired bootstrap of the difference."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ import numpy as np
 
 from holotype.errors import DataError
 from holotype.names import nearest
+from holotype.proteins.data.pairs import align
+from holotype.proteins.evaluation.bootstrap import CONFIDENCE, Interval, percentile_interval, resample
 from holotype.proteins.evaluation.metrics import (
     METRICS,
     Floats,
-    Interval,
     Scored,
     applicable,
     measure,
-    percentile_interval,
-    resample,
+    unknown_metric,
 )
 from holotype.proteins.evaluation.predictions import Predictions, read_predictions
 
 PREDICTIONS = "predictions_test.tsv"
-_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Run:
     """One of the runs.
 
     Attributes:
-        name: short, and no other run's.
+        name: short and unique.
         path: its file of predictions.
         value: the metric.
         interval: of 95 %.
@@ -47,16 +46,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Difference:
-    """The metric of the second run less that of the first, on the same resamples.
+    """The metric of the second run minus that of the first, on the same resamples.
 
     Attributes:
         first: a run's name.
         second: another's.
         value: the difference.
         interval: of 95 %.
-        p: how often, of all resamples, the difference was 0 or on the other side, doubled: near 0 where
-            the pairs leave no doubt. Read it as a two-sided p-value; nothing is corrected for many runs.
-        better: the name of the one that is better if the interval is without 0, or None.
+        p: twice the share of resamples in which the difference is 0 or has the other sign. Read it as a
+            two-sided p-value; it is not corrected for several comparisons.
+        better: the name of the better run if the interval excludes 0, or None.
     """
 
     first: str
@@ -72,11 +71,11 @@ class Comparison:
     """Runs on the same test pairs.
 
     Attributes:
-        metric: which.
-        runs: in the order given.
-        differences: of every two of them.
-        pairs: how many test pairs.
-        positives: how many are positive.
+        metric: its name.
+        runs: in the given order.
+        differences: of every two runs.
+        pairs: the number of test pairs.
+        positives: the number of positive pairs.
         subset: "all", or the class of pairs that was compared.
         resamples: of the bootstrap.
         seed: of the bootstrap.
@@ -116,7 +115,7 @@ class Comparison:
             "bootstrap": {
                 "resamples": self.resamples,
                 "seed": self.seed,
-                "confidence": _CONFIDENCE,
+                "confidence": CONFIDENCE,
                 "method": "percentile, stratified by label, over pairs, paired",
             },
         }
@@ -138,18 +137,18 @@ def compare_runs(
     Args:
         paths: run folders, which hold ``predictions_test.tsv``, or files of predictions.
         metric: one of `holotype.proteins.evaluation.metrics.METRICS`, or ``precision@<k>``.
-        subset: "all", "C1", "C2" or "C3": a class that the first run's file names.
+        subset: "all", or a class of the first run's file: "C1", "C2" or "C3".
         threshold: for metrics that need one.
         resamples: of the bootstrap.
         seed: of the bootstrap.
 
     Raises:
-        DataError: fewer than two runs; a folder without predictions; runs whose pairs or labels differ, with
-            counts; a metric that does not exist or that the scores cannot have.
+        DataError: fewer than two runs; a folder without predictions; runs whose pairs or labels differ; an
+            unknown metric, or one that the scores cannot have.
     """
     if len(paths) < 2:
         raise DataError(
-            f"a comparison needs two runs, and got {len(paths)}.",
+            f"a comparison needs two runs, got {len(paths)}.",
             given=len(paths),
             hint="holotype compare RUN RUN",
         )
@@ -186,7 +185,7 @@ def compare_runs(
     return Comparison(
         metric=metric,
         runs=tuple(
-            Run(name, path, values[name], percentile_interval(drawn[name][metric], _CONFIDENCE))
+            Run(name, path, values[name], percentile_interval(drawn[name][metric]))
             for name, path in zip(names, files, strict=True)
         ),
         differences=tuple(
@@ -206,7 +205,7 @@ def _difference(
 ) -> Difference:
     gaps = drawn[b] - drawn[a]
     gaps = gaps[~np.isnan(gaps)]
-    interval = percentile_interval(gaps, _CONFIDENCE)
+    interval = percentile_interval(gaps)
     side = min(int((gaps <= 0).sum()), int((gaps >= 0).sum()))
     better = None
     if interval.low > 0 or interval.high < 0:
@@ -219,12 +218,7 @@ def _difference(
 def _check_metric(metric: str, scored: Scored, name: str) -> None:
     is_top = metric.startswith("precision@") and metric[10:].isdigit() and int(metric[10:]) > 0
     if metric not in METRICS and not is_top:
-        raise DataError(
-            f"no metric named {metric!r}.",
-            given=metric,
-            nearest=nearest(metric, list(METRICS)),
-            hint=f"There are: {', '.join(METRICS)}.",
-        )
+        raise unknown_metric(metric)
     if not is_top and metric not in applicable(scored.scores):
         raise DataError(
             f"{metric} needs probabilities, and the scores of {name} lie from {scored.values[-1]:g} to "
@@ -251,16 +245,16 @@ def predictions_of(run: str | Path) -> Path:
             f"{path} holds no {PREDICTIONS}.",
             given=str(path),
             nearest=[str(one) for one in others],
-            hint="Those of 'holotype train' and of 'holotype evaluate MODEL -o FOLDER' do.",
+            hint="'holotype train' and 'holotype evaluate MODEL -o FOLDER' write it.",
         )
     if not path.is_file():
         there = [str(one) for one in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise DataError(f"{path}: there is no such run.", given=str(path), nearest=nearest(str(path), there))
+        raise DataError(f"{path}: no such run.", given=str(path), nearest=nearest(str(path), there))
     return path
 
 
 def _names(paths: Sequence[str | Path]) -> list[str]:
-    """The last part of each path; more of it where two have the same."""
+    """The last part of each path, or as many parts as make the names unique."""
     whole = [Path(path).absolute() for path in paths]
     if len(set(whole)) < len(whole):
         twice = next(path for at, path in enumerate(whole) if path in whole[:at])
@@ -279,7 +273,7 @@ def _rows(first: Predictions, subset: str, name: str) -> Any:
     if kind is None:
         raise DataError(f"no subset named {subset!r}: all, C1, C2 or C3.", given=subset)
     if first.classes is None:
-        raise DataError(f"the predictions of {name} do not name the class of each pair.", given=subset)
+        raise DataError(f"the predictions of {name} have no column 'class'.", given=subset)
     rows = np.flatnonzero(first.classes == kind)
     if not len(rows):
         raise DataError(f"{name} has no pairs of class {subset.upper()}.", given=subset)
@@ -288,8 +282,6 @@ def _rows(first: Predictions, subset: str, name: str) -> Any:
 
 def _aligned(first: Predictions, other: Predictions, first_name: str, other_name: str) -> Floats:
     """The scores of another run, in the order of the first one's pairs."""
-    from holotype.proteins.data.pairs import align
-
     mine, theirs = align(first.pairs, other.pairs)
     mine_keys, their_keys = mine.keys(), theirs.keys()
     order = np.argsort(their_keys)
@@ -298,15 +290,15 @@ def _aligned(first: Predictions, other: Predictions, first_name: str, other_name
     shared = int(there.sum())
     other_labels = int((first.labels[there] != other.labels[order[at[there]]]).sum())
     if shared < len(mine_keys) or shared < len(their_keys) or other_labels:
-        told = (
+        counts = (
             f"{first_name} has {len(mine_keys):,} pairs and {other_name} {len(their_keys):,}; "
             f"{shared:,} are the same, {len(mine_keys) - shared:,} are in the first alone and "
             f"{len(their_keys) - shared:,} in the second alone"
         )
         raise DataError(
-            f"the two runs were not tested on the same pairs: {told}"
-            + (f"; {other_labels:,} of the same have another label." if other_labels else "."),
+            f"the two runs were not tested on the same pairs: {counts}"
+            + (f"; {other_labels:,} of these have different labels." if other_labels else "."),
             given=other_name,
-            hint="Figures of different test sets say nothing of each other. Evaluate both on the same data.",
+            hint="Figures of different test sets cannot be compared. Evaluate both runs on the same data.",
         )
     return other.scores[order[at]]

@@ -1,15 +1,15 @@
-"""How well scores tell interacting pairs from the others, and how sure that is. Needs numpy alone.
+"""How well scores separate interacting pairs from the others. Needs only numpy.
 
-Every metric here depends on the pairs only through how many positives and negatives stand at each
-distinct score. So all are computed from those counts, R resamples at once, and the value of the whole
-set is the case R = 1: the bootstrap can disagree with it in nothing. Ties are shared, never broken.
+Every metric here depends on the pairs only through the numbers of positives and negatives at each distinct
+score. So all are computed from those counts, for R resamples at once, and the value of the whole set is the
+case R = 1: the bootstrap uses the same code. Ties are shared, never broken.
 
 Shapes: P pairs; G distinct scores, highest first; R resamples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,22 +17,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from holotype.errors import DataError
+from holotype.names import nearest
 
 Floats = NDArray[np.float64]
 
 ECE_BINS = 15
 TOP = (10, 100, 1000)
-_ELEMENTS_AT_ONCE = 1 << 20
 
 
 class Metric(NamedTuple):
-    """What is said of a metric.
+    """The description of a metric.
 
     Attributes:
-        title: how a table calls it.
-        better: which end is good, "high" or "low".
+        title: its name in tables.
+        better: the better end, "high" or "low".
         needs: "ranks" (any real scores), "threshold" (a threshold on them) or "probabilities".
-        text: one sentence on it.
+        text: its definition.
     """
 
     title: str
@@ -46,7 +46,7 @@ METRICS: Mapping[str, Metric] = {
         "AUROC",
         "high",
         "ranks",
-        "how probably a positive pair is scored above a negative one; ties count half",
+        "probability that a positive pair is scored above a negative one; ties count half",
     ),
     "average_precision": Metric(
         "average precision", "high", "ranks", "mean precision over the recall steps, without interpolation"
@@ -77,13 +77,6 @@ METRICS: Mapping[str, Metric] = {
 }
 
 
-class Interval(NamedTuple):
-    """A percentile interval."""
-
-    low: float
-    high: float
-
-
 class Scored:
     """Pairs with labels and scores, checked and ranked.
 
@@ -91,10 +84,10 @@ class Scored:
         labels: (P,) bool.
         scores: (P,) float64.
         values: (G,) distinct scores, highest first.
-        group: (P,) where in `values` each pair's score is.
+        group: (P,) the index in `values` of each pair's score.
 
     Raises:
-        DataError: no pair, different lengths, a label that is not 0 or 1, a score that is not finite.
+        DataError: no pairs, different lengths, a label that is not 0 or 1, or a score that is not finite.
     """
 
     def __init__(self, labels: ArrayLike, scores: ArrayLike) -> None:
@@ -114,10 +107,10 @@ class Scored:
         return self.drawn(self.positives[None]), self.drawn(self.negatives[None])
 
     def drawn(self, pairs: NDArray[np.integer[Any]]) -> Floats:
-        """How many of the given pairs have each distinct score.
+        """The number of the given pairs at each distinct score.
 
         Args:
-            pairs: (R, N) indices of pairs; those that were drawn twice count twice.
+            pairs: (R, N) indices of pairs; a pair that was drawn twice counts twice.
 
         Returns:
             (R, G).
@@ -134,7 +127,7 @@ def as_labels(labels: ArrayLike) -> NDArray[np.bool_]:
     """Labels as booleans.
 
     Raises:
-        DataError: they are none, not one row, or something other than 0 and 1.
+        DataError: they are empty, not one-dimensional, or not 0 and 1.
     """
     given = np.asarray(labels)
     if given.ndim != 1 or given.size == 0:
@@ -157,7 +150,7 @@ def as_scores(scores: ArrayLike, pairs: int) -> Floats:
     """Scores as float64.
 
     Raises:
-        DataError: there are not as many as pairs, or one is not a finite number.
+        DataError: their number is not that of the pairs, or one is not finite.
     """
     given = np.asarray(scores)
     if given.dtype.kind not in "iufb" or given.shape != (pairs,):
@@ -176,31 +169,31 @@ def as_scores(scores: ArrayLike, pairs: int) -> Floats:
 
 
 def are_probabilities(scores: ArrayLike) -> bool:
-    """Do all scores lie from 0 to 1?"""
+    """Whether all scores lie from 0 to 1."""
     values = np.asarray(scores)
     return bool(values.size and values.min() >= 0 and values.max() <= 1)
 
 
 def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """The area under the receiver operating characteristic; nan where only one class is there."""
+    """The area under the receiver operating characteristic; nan if only one class is present."""
     return _single("auroc", labels, scores)
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
-    """The area under the precision-recall steps; nan where only one class is there."""
+    """The area under the precision-recall steps; nan if only one class is present."""
     return _single("average_precision", labels, scores)
 
 
 def precision_at_k(labels: ArrayLike, scores: ArrayLike, k: int) -> float:
     """The share of positives among the k best-scored pairs.
 
-    Where pairs of one score straddle rank k, each of them is as probably within: the expectation is taken.
+    Where pairs with the same score straddle rank k, this is the expectation over their orders.
 
     Returns:
-        nan where there are fewer than k pairs.
+        nan if there are fewer than k pairs.
 
     Raises:
-        DataError: k is no positive integer; or as `Scored`.
+        DataError: k is not a positive integer; or as for `Scored`.
     """
     if k != int(k) or k < 1:
         raise DataError(f"precision@k: k is {k!r}, expected 1 or more.", given=k)
@@ -221,14 +214,14 @@ def binary_metrics(
         labels: (P,) of 0 and 1.
         scores: (P,) probabilities, or any real scores (higher: more probably positive).
         threshold: a pair whose score is at least this is called positive.
-        probabilities: are the scores probabilities? By default: yes, if all lie from 0 to 1. Where they
-            are not, what needs a threshold or probabilities is nan.
+        probabilities: whether the scores are probabilities; by default, whether all lie from 0 to 1. If they
+            are not, metrics that need a threshold or probabilities are nan.
 
     Returns:
-        name -> value; nan where it has no meaning (`why_undefined` says why).
+        name -> value; nan where it is not defined (`why_undefined` returns the reasons).
 
     Raises:
-        DataError: as `Scored`.
+        DataError: as for `Scored`.
     """
     return metrics_of(Scored(labels, scores), threshold, probabilities=probabilities)
 
@@ -236,20 +229,20 @@ def binary_metrics(
 def metrics_of(
     scored: Scored, threshold: float = 0.5, *, probabilities: bool | None = None
 ) -> dict[str, float]:
-    """`binary_metrics` of pairs that are ranked already."""
+    """`binary_metrics` of ranked pairs."""
     names = applicable(scored.scores, probabilities)
     found = measure(scored.values, *scored.counts, names, threshold)
     return {name: float(found[name][0]) if name in found else float("nan") for name in METRICS}
 
 
 def applicable(scores: ArrayLike, probabilities: bool | None = None) -> list[str]:
-    """The metrics that these scores can have: all for probabilities, those of ranks for any others."""
+    """The metrics of these scores: all for probabilities, those of ranks otherwise."""
     if probabilities is None:
         probabilities = are_probabilities(scores)
     elif probabilities and not are_probabilities(scores):
         raise DataError(
-            f"scores: given as probabilities, and lie from {np.min(scores):g} to {np.max(scores):g}.",
-            hint="Scores of another kind have ranks only: probabilities=False.",
+            f"scores: expected probabilities, but they lie from {np.min(scores):g} to {np.max(scores):g}.",
+            hint="For scores of another kind, set probabilities=False.",
         )
     return [name for name, metric in METRICS.items() if probabilities or metric.needs == "ranks"]
 
@@ -257,7 +250,7 @@ def applicable(scores: ArrayLike, probabilities: bool | None = None) -> list[str
 def why_undefined(
     scored: Scored, threshold: float = 0.5, *, probabilities: bool | None = None
 ) -> dict[str, str]:
-    """Why each metric that is nan is so."""
+    """The reason for each metric that is nan."""
     names = applicable(scored.scores, probabilities)
     positives, negatives = len(scored.positives), len(scored.negatives)
     one_class = f"all {len(scored):,} pairs are {'positive' if positives else 'negative'}"
@@ -286,20 +279,20 @@ def measure(
     names: Sequence[str],
     threshold: float = 0.5,
 ) -> dict[str, Floats]:
-    """Metrics of R sets of pairs, from how many pairs have each score.
+    """Metrics of R sets of pairs, from the numbers of pairs at each score.
 
     Args:
         values: (G,) distinct scores, highest first.
         positives: (R, G) positive pairs of each score.
         negatives: (R, G) negative pairs of each score.
-        names: which metrics; keys of `METRICS`, or any ``precision@<k>``.
+        names: of the metrics; keys of `METRICS`, or any ``precision@<k>``.
         threshold: a pair whose score is at least this is called positive.
 
     Returns:
-        name -> (R,), nan where the metric has no meaning.
+        name -> (R,), nan where the metric is not defined.
 
     Raises:
-        DataError: no such metric.
+        DataError: an unknown metric.
     """
     found: dict[str, Floats] = {}
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -312,7 +305,7 @@ def measure(
             above_pos, above_neg = positives.cumsum(1), negatives.cumsum(1)
         for name in ranks:
             if name == "auroc":
-                # Of each positive: the negatives below it, and half of those beside it.
+                # For each positive: the negatives below it, and half of those at the same score.
                 beaten = np.einsum("rg,rg->r", positives, above_neg - 0.5 * negatives)
                 found[name] = both * (1 - beaten / (n_pos * n_neg))
             elif name == "average_precision":
@@ -330,15 +323,18 @@ def measure(
                 elif name in _FROM_PROBABILITIES:
                     found[name] = _FROM_PROBABILITIES[name](values, positives, negatives) / (n_pos + n_neg)
                 else:
-                    from holotype.names import nearest
-
-                    raise DataError(
-                        f"no metric named {name!r}.",
-                        given=name,
-                        nearest=nearest(name, list(METRICS)),
-                        hint=f"There are: {', '.join(METRICS)}.",
-                    )
+                    raise unknown_metric(name)
     return found
+
+
+def unknown_metric(name: str) -> DataError:
+    """The error for a name that is not a metric's."""
+    return DataError(
+        f"no metric named {name!r}.",
+        given=name,
+        nearest=nearest(name, list(METRICS)),
+        hint=f"Choose one of: {', '.join(METRICS)}.",
+    )
 
 
 def _precision_at(k: int, positives: Floats, above_pos: Floats, above_neg: Floats) -> Floats:
@@ -358,7 +354,7 @@ def _precision_at(k: int, positives: Floats, above_pos: Floats, above_neg: Float
 def _mcc(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
     below = np.sqrt(tp + fp) * np.sqrt(tp + fn) * np.sqrt(tn + fp) * np.sqrt(tn + fn)
     value = np.where(below > 0, (tp * tn - fp * fn) / np.where(below > 0, below, 1), 0.0)
-    # All pairs called alike is no correlation; labels that are all alike have none.
+    # If all pairs are called alike, the correlation is 0; if all labels are alike, it is not defined.
     return np.where((tp + fn > 0) & (tn + fp > 0), value, np.nan)
 
 
@@ -377,14 +373,14 @@ def _brier(values: Floats, positives: Floats, negatives: Floats) -> Floats:
 
 
 def _log_loss(values: Floats, positives: Floats, negatives: Floats) -> Floats:
-    tiny = np.finfo(np.float64).eps  # a certain and wrong call costs much, not everything
+    tiny = np.finfo(np.float64).eps  # a certain and wrong call costs much, but not infinity
     p = np.clip(values, tiny, 1 - tiny)
     return -(positives @ np.log(p) + negatives @ np.log1p(-p))
 
 
 def _ece(values: Floats, positives: Floats, negatives: Floats) -> Floats:
-    # Of one bin: pairs times |mean probability - share of positives|, so their number cancels. A bin's scores
-    # stand side by side.
+    # For a bin: pairs times |mean probability - share of positives|, so their number cancels. The scores of a
+    # bin are adjacent.
     starts = np.flatnonzero(np.diff(bin_of(values), prepend=-1))
     gaps = np.add.reduceat(negatives * values - positives * (1 - values), starts, axis=1)
     return np.asarray(np.abs(gaps).sum(1))
@@ -394,111 +390,14 @@ _FROM_PROBABILITIES = {"brier": _brier, "log_loss": _log_loss, "ece": _ece}
 
 
 def bin_of(probabilities: Floats, bins: int = ECE_BINS) -> NDArray[np.int64]:
-    """Which of `bins` equal widths each probability is in: bin i holds (i/bins, (i+1)/bins], bin 0 also 0."""
+    """The bin of each probability: of equal widths, bin i holds (i/bins, (i+1)/bins], bin 0 also 0."""
     edges = np.linspace(0, 1, bins + 1)
     return np.clip(np.searchsorted(edges, probabilities, side="left") - 1, 0, bins - 1)
 
 
-def draws(
-    labels: NDArray[np.bool_], resamples: int, seed: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Stratified bootstrap: as many positives and as many negatives as there are, with replacement.
-
-    Yields:
-        (R, positives) and (R, negatives) indices of pairs; all R together are `resamples`.
-    """
-    rng = np.random.default_rng(seed)
-    positives, negatives = np.flatnonzero(labels), np.flatnonzero(~labels)
-    rows = max(1, _ELEMENTS_AT_ONCE // len(labels))
-    for start in range(0, resamples, rows):
-        count = min(rows, resamples - start)
-        yield (
-            positives[rng.integers(0, max(len(positives), 1), (count, len(positives)))],
-            negatives[rng.integers(0, max(len(negatives), 1), (count, len(negatives)))],
-        )
-
-
-def resample(
-    scored: Mapping[str, tuple[Scored, Sequence[str]]],
-    *,
-    threshold: float = 0.5,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> dict[str, dict[str, Floats]]:
-    """Metrics of several scorings of the same pairs, all on the same resamples.
-
-    Args:
-        scored: name -> (the scoring, which metrics it gets).
-        threshold: as for `measure`.
-        resamples: how many.
-        seed: of the draws.
-
-    Returns:
-        name -> metric -> (resamples,), aligned: element i of each is of the same draw.
-    """
-    first = next(iter(scored.values()))[0]
-    parts: dict[str, dict[str, list[Floats]]] = {
-        name: {m: [] for m in ms} for name, (_, ms) in scored.items()
-    }
-    for positives, negatives in draws(first.labels, resamples, seed):
-        for name, (one, metrics) in scored.items():
-            found = measure(one.values, one.drawn(positives), one.drawn(negatives), metrics, threshold)
-            for metric in metrics:
-                parts[name][metric].append(found[metric])
-    return {
-        name: {
-            metric: np.concatenate(values) if values else np.empty(0) for metric, values in metrics.items()
-        }
-        for name, metrics in parts.items()
-    }
-
-
-def percentile_interval(values: Floats, confidence: float = 0.95) -> Interval:
-    """The middle `confidence` of resampled values; nan where fewer than half of them are defined."""
-    known = values[~np.isnan(values)]
-    if 2 * len(known) < len(values) or not len(known):
-        return Interval(float("nan"), float("nan"))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(known, [tail, 1 - tail])
-    return Interval(float(low), float(high))
-
-
-def bootstrap_intervals(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    metrics: Sequence[str] | None = None,
-    *,
-    threshold: float = 0.5,
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> dict[str, Interval]:
-    """Percentile intervals from a stratified bootstrap over pairs.
-
-    Pairs are drawn as if each were independent. Pairs that share a protein are not quite: the truth is
-    somewhat less certain than these intervals.
-
-    Args:
-        labels: (P,) of 0 and 1.
-        scores: (P,) probabilities or real scores.
-        metrics: which; by default all that the scores can have.
-        threshold: as for `binary_metrics`.
-        resamples: how many.
-        confidence: the share of resampled values within.
-        seed: of the draws.
-
-    Raises:
-        DataError: as `Scored`; no such metric.
-    """
-    scored = Scored(labels, scores)
-    names = applicable(scored.scores) if metrics is None else list(metrics)
-    found = resample({"": (scored, names)}, threshold=threshold, resamples=resamples, seed=seed)[""]
-    return {name: percentile_interval(values, confidence) for name, values in found.items()}
-
-
 @dataclass(frozen=True)
 class Curve:
-    """A curve of one threshold after another.
+    """A curve over all thresholds.
 
     Attributes:
         x: false positive rate (ROC) or recall.

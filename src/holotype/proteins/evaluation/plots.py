@@ -1,7 +1,7 @@
-"""The figures of a report, ready for a paper: one column wide, in colours that the colour-blind tell apart.
+"""The figures of a report, ready for a paper: one column wide, safe for colour-blind readers.
 
-No figure tells anything by colour alone: lines differ in dash and width, marks in shape. The colours are
-those of Okabe & Ito, Color universal design, 2008.
+Nothing is shown by colour alone: lines differ in dash and width, marks in shape. The colours are those of
+Okabe & Ito, Color universal design, 2008.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from holotype.proteins.evaluation.evaluate import Evaluation
+    from holotype.proteins.evaluation.results import Evaluation
 
 BLUE, ORANGE, GREEN, PURPLE, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#8A8A8A", "#222222"
 _BASELINE_LINES = ((ORANGE, (0, (4, 2))), (GREEN, (0, (1, 1.3))), (PURPLE, (0, (5, 1.5, 1, 1.5))))
 _SIZE = (3.4, 3.2)  # inches; 86 mm, a journal's column
 _POINTS = 500
 _STYLE: Mapping[Any, Any] = {
-    "font.family": "DejaVu Sans",  # it comes with matplotlib, so that figures are alike everywhere
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that figures are the same everywhere
     "font.size": 8,
     "axes.titlesize": 9,
     "axes.titleweight": "bold",
@@ -65,13 +65,13 @@ _STYLE: Mapping[Any, Any] = {
     "figure.dpi": 150,
     "savefig.dpi": 300,
     "svg.fonttype": "path",
-    "svg.hashsalt": "holotype",  # the same figures give the same file
+    "svg.hashsalt": "holotype",  # the same figures give the same bytes
     "pdf.fonttype": 42,
 }
 
 
 def figures(evaluation: Evaluation) -> dict[str, Figure]:
-    """Every figure that the evaluation allows: name -> matplotlib figure.
+    """All figures that the evaluation allows: name -> matplotlib figure.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -96,7 +96,7 @@ def write(figure: Figure, format: str) -> bytes:
     out = io.BytesIO()
     dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     with _style(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # a name in a script that the font lacks: boxes
+        warnings.filterwarnings("ignore", "Glyph")  # boxes for names in a script that the font lacks
         figure.savefig(out, format=format, metadata=dated.get(format, {}))
     return out.getvalue()
 
@@ -113,7 +113,7 @@ def roc(evaluation: Evaluation) -> Figure:
 
 
 def precision_recall(evaluation: Evaluation) -> Figure:
-    """Precision over recall; the grey line is the share of positives, which chance reaches."""
+    """Precision over recall; the grey line is the share of positives, the precision of chance."""
     figure, axes = _square("Precision–recall")
     one = evaluation.headline
     axes.axhline(one.positives / one.pairs, color=GREY, linewidth=0.7, zorder=1)
@@ -137,7 +137,7 @@ def _curves(
         line = _thinned(curve(Scored(labels, scores[one.rows])))
         axes.plot(line.x, line.y, label=f"{label}  {short} {value:.3f}", **how)
 
-    # What is constant here, as degrees are on C3, would be drawn as chance is.
+    # Constant baselines, such as degrees on C3, would be drawn like chance.
     names = [name for name in one.baselines if np.ptp(evaluation.baseline_scores[name][one.rows]) > 0]
     names.sort(key=lambda name: -one.baselines[name][metric].value)
     draw(evaluation.scores, "model", one.metrics[metric].value, color=BLUE, linewidth=1.8, zorder=4)
@@ -154,7 +154,7 @@ def _curves(
 
 
 def reliability_diagram(evaluation: Evaluation) -> Figure:
-    """The share of positives over the probability, in bins; below, how many pairs are in each bin."""
+    """The share of positives over the probability, in bins; below, the number of pairs of each bin."""
     figure = _figure()
     upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [4, 1]})
     upper.set_title("Reliability")
@@ -197,7 +197,7 @@ def reliability_diagram(evaluation: Evaluation) -> Figure:
 
 
 def score_distributions(evaluation: Evaluation) -> Figure:
-    """How the scores of positive and of negative pairs are spread."""
+    """The distributions of the scores of positive and of negative pairs."""
     figure, axes = _square("Scores")
     rows = evaluation.headline.rows
     scores, labels = evaluation.scores[rows], evaluation.labels[rows]
@@ -215,7 +215,7 @@ def score_distributions(evaluation: Evaluation) -> Figure:
             tallest = max(tallest, float(share.max()))
             axes.stairs(share, edges, fill=True, color=colour, alpha=0.18)
             axes.stairs(
-                share, edges, color=colour, linestyle=dashes, linewidth=1.3, label=f"{label}  {_count(of)}"
+                share, edges, color=colour, linestyle=dashes, linewidth=1.3, label=f"{label}  {of.sum():,}"
             )
     if evaluation.probabilities:
         axes.axvline(evaluation.threshold, ymax=0.88, color=GREY, linewidth=0.7, zorder=1)
@@ -229,7 +229,7 @@ def score_distributions(evaluation: Evaluation) -> Figure:
 
 
 def confusion(evaluation: Evaluation) -> Figure:
-    """What pairs are called at the threshold, over what they are; shares are of each row."""
+    """Calls at the threshold against labels; shares are of each row."""
     from matplotlib.colors import LinearSegmentedColormap
 
     figure, axes = _square("Confusion")
@@ -276,7 +276,7 @@ def _style() -> AbstractContextManager[None]:
 
 
 def _figure() -> Figure:
-    from matplotlib.figure import Figure  # without pyplot: no window, and no state of the user's is touched
+    from matplotlib.figure import Figure  # not pyplot, which opens windows and changes global state
 
     return Figure(figsize=_SIZE, layout="constrained")
 
@@ -296,17 +296,13 @@ def _unit(axes: Axes) -> None:
 
 
 def _thinned(curve: Curve) -> Curve:
-    """A curve of at most some hundred points that looks the same: a file of 50,000 points helps nobody."""
+    """A curve of at most some hundred points that looks the same, so that files stay small."""
     if len(curve.x) <= _POINTS:
         return curve
     way = np.r_[0, np.cumsum(np.abs(np.diff(curve.x)) + np.abs(np.diff(curve.y)))]
     at = np.unique(np.searchsorted(way, np.linspace(0, way[-1], _POINTS)))
     at = np.unique(np.r_[0, at[at < len(way)], len(way) - 1])
     return Curve(curve.x[at], curve.y[at])
-
-
-def _count(of: Any) -> str:
-    return f"{int(of.sum()):,}"
 
 
 def _short(value: float) -> str:

@@ -1,4 +1,4 @@
-"""A report that is one HTML file: it needs no network, fits a telephone, prints, and runs nothing."""
+"""A report as one HTML file that loads and runs nothing, and suits phones and paper."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from holotype.errors import DataError
-from holotype.files import replace_file
+from holotype.files import check_new, write_file
 from holotype.proteins.evaluation.baselines import BASELINES
-from holotype.proteins.evaluation.evaluate import Evaluation, Subset, Value
 from holotype.proteins.evaluation.metrics import ECE_BINS, METRICS
+from holotype.proteins.evaluation.results import Evaluation, Subset, Value
 
 HTML, JSON, FIGURES = "report.html", "evaluation.json", "figures"
 
@@ -22,9 +22,9 @@ class Written(NamedTuple):
     """The files of a report.
 
     Attributes:
-        html: to be read.
+        html: the page.
         json: the same figures, for programs.
-        figures: for a paper; `holotype.proteins.evaluation.plots.write` makes PDF of them too.
+        figures: as SVG; `holotype.proteins.evaluation.plots.write` also writes PDF.
     """
 
     html: Path
@@ -37,11 +37,11 @@ def write_report(evaluation: Evaluation, folder: str | Path, *, overwrite: bool 
 
     Args:
         evaluation: what to report.
-        folder: made if it is not there; other files in it are left alone.
+        folder: created if it does not exist; other files in it are kept.
         overwrite: replace an earlier report.
 
     Raises:
-        DataError: there is a report already, or the folder cannot be written to.
+        DataError: a report exists, or the folder cannot be written to.
         MissingExtraError: matplotlib is not installed.
     """
     folder = Path(folder)
@@ -56,7 +56,7 @@ def write_report(evaluation: Evaluation, folder: str | Path, *, overwrite: bool 
     try:
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         for path, content in files.items():
-            replace_file(path, content)
+            write_file(path, content)
     except OSError as error:
         raise DataError(
             f"{folder} cannot be written to: {error.strerror or error}.", given=str(folder)
@@ -65,29 +65,23 @@ def write_report(evaluation: Evaluation, folder: str | Path, *, overwrite: bool 
 
 
 def check_folder(folder: Path, *names: str, overwrite: bool = False) -> None:
-    """Is there room for a report? Asked before any work is done.
+    """Refuse a folder that cannot take a report, before any work is done.
 
     Args:
-        folder: where it will be.
+        folder: for the report.
         names: of other files that will be written beside it.
-        overwrite: may an earlier one be replaced?
+        overwrite: replace an earlier report.
 
     Raises:
-        DataError: it is no folder, or holds one of the files, and `overwrite` is not set.
+        DataError: it is a file, or holds one of the files and `overwrite` is False.
     """
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file; the report needs a folder.", given=str(folder))
-    there = [name for name in (HTML, JSON, *names) if (folder / name).exists()]
-    if there and not overwrite:
-        raise DataError(
-            f"{folder} holds {' and '.join(there)} already; nothing was changed.",
-            given=str(folder),
-            hint="Name another folder with -o, or add --overwrite (in Python: overwrite=True).",
-        )
+    check_new(*(folder / name for name in (HTML, JSON, *names)), overwrite=overwrite)
 
 
 def as_html(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> str:
-    """The page.
+    """The report as an HTML page.
 
     Args:
         evaluation: what to report.
@@ -106,7 +100,7 @@ def as_html(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> str:
         "<!DOCTYPE html>\n"
         f'<html lang="en"><head><meta charset="utf-8"><title>{title}: evaluation</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # Whatever got in here in spite of the escaping: it fetches nothing and runs nothing.
+        # Even if something escaped the escaping, the page loads and runs nothing.
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
         "style-src 'unsafe-inline'\">\n"
         f"<style>{_CSS}</style></head>\n<body><main>\n{''.join(parts)}"
@@ -151,8 +145,8 @@ def _counts(one: Subset) -> str:
 _CAPTIONS = {
     "roc": "True over false positive rate. The grey diagonal is chance.",
     "precision_recall": "The grey line is the share of positives, which chance reaches.",
-    "reliability": "Points on the diagonal mean what they say; below, how many pairs each bin holds.",
-    "scores": "How the scores of either label are spread.",
+    "reliability": "Points on the diagonal are calibrated; below, the number of pairs of each bin.",
+    "scores": "The distribution of the scores of each label.",
     "confusion": "Pairs by label and call; shares are of each row.",
 }
 
@@ -160,7 +154,7 @@ _CAPTIONS = {
 def _figures(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> str:
     cells = []
     for name, svg in pictures.items():
-        # As an image, not as markup: its ids cannot meet those of another, and nothing in it runs.
+        # As an image, not as markup: ids cannot clash, and nothing in it runs.
         data = base64.b64encode(svg).decode()
         text = _CAPTIONS.get(name, "")
         label = escape(f"{name.replace('_', '-')}: {text}")
@@ -200,12 +194,10 @@ def _baselines(evaluation: Evaluation) -> str:
     )
     missing = [name for name in BASELINES if name not in one.baselines]
     if missing:
-        after += (
-            f"<p>Not computed, for want of training pairs, sequences or embeddings: {', '.join(missing)}.</p>"
-        )
+        after += f"<p>Not computed without training pairs, sequences or embeddings: {', '.join(missing)}.</p>"
     return (
-        "<p>They use no sequence, or have learned nothing. What does not beat them has not been shown to "
-        f"know anything of interactions. {escape(_where(one))}</p>"
+        "<p>They use no sequence, or learn nothing. A model that does not beat them has not been shown to "
+        f"know anything about interactions. {escape(_where(one))}</p>"
         + _table(("", "AUROC", "average precision"), rows)
         + after
     )
@@ -236,7 +228,7 @@ def _metrics(evaluation: Evaluation) -> str:
     after = f"<p>Without a value:</p><ul>{''.join(reasons)}</ul>" if reasons else ""
     classes = (
         "<p>C1: training has seen both proteins of the pair; C2: one; C3: neither. "
-        "What is known of a protein by heart helps on C1 and C2 and nowhere else.</p>"
+        "Memorising a protein helps on C1 and C2 only.</p>"
         if len(evaluation.subsets) > 1
         else ""
     )
@@ -247,24 +239,24 @@ _NO_PROBABILITIES = "the scores are not probabilities"
 
 
 def _method(evaluation: Evaluation) -> str:
-    told = [
+    lines = [
         f"Intervals are of 95 %: percentiles of {evaluation.resamples:,} bootstrap resamples over pairs, "
-        f"stratified by label (seed {evaluation.seed}). Differences to a baseline are of the same resamples.",
+        f"stratified by label (seed {evaluation.seed}). Differences to a baseline use the same resamples.",
         "Pairs that share a protein are not independent, so the truth is somewhat less certain than these "
-        "intervals say.",
+        "intervals.",
         "Tied scores share their rank: half a win in AUROC, one step in average precision.",
     ]
     if evaluation.probabilities:
-        told += [
-            f"A pair is called positive from a probability of {evaluation.threshold:g} on.",
-            f"ECE is over {ECE_BINS} bins of equal width. It is above 0 for a perfect model too, the more so "
-            "the fewer the pairs, and resampling adds to it: its interval may lie above the value.",
+        lines += [
+            f"A pair is called positive if its probability is at least {evaluation.threshold:g}.",
+            f"ECE is over {ECE_BINS} bins of equal width. It is above 0 even for a perfect model, more so "
+            "with few pairs, and resampling adds to it: its interval may lie above the value.",
         ]
     if evaluation.temperature is not None:
-        told.append(
+        lines.append(
             f"Logits were divided by a temperature of {evaluation.temperature:.4g}, fitted on validation."
         )
-    return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in told)}</ul>"
+    return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
 
 
 def _about(evaluation: Evaluation) -> str:

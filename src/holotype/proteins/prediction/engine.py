@@ -1,4 +1,4 @@
-"""Where the work of a prediction is done: here, in this process; or in `ray_engine`, on several."""
+"""Engines, which compute a prediction: this process here, or Ray workers in `ray_engine`."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from holotype.proteins.prediction.interactome import Best, Question, Scores
-from holotype.proteins.prediction.pairs import ProteinEmbeddings, evaluating, known_proteins
+from holotype.proteins.prediction.scoring import ProteinEmbeddings, evaluating, known_proteins
 
 if TYPE_CHECKING:
     from torch import nn
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is done ("embedding", "encoding", "scoring", "writing"), how much, and of how much."""
+"""Called with the stage ("embedding", "encoding", "scoring", "writing"), the amount done, and the total."""
 
 
 class Engine(Protocol):
-    """Where the work is done."""
+    """What computes a prediction."""
 
     def embed(
         self, sequences: Mapping[str, str], records: Sequence[Mapping[str, Any]], progress: Progress | None
     ) -> ProteinEmbeddings:
-        """Embeddings of sequences, made as those were that the records tell of."""
+        """Embeddings of sequences, made as the encoder records say."""
 
     def prepare(
         self, net: nn.Module, embeddings: ProteinEmbeddings, names: Sequence[str], progress: Progress | None
     ) -> None:
-        """Get ready to score pairs of these proteins."""
+        """Prepare for scoring pairs of these proteins."""
 
     def answers(self, question: Question, first: int) -> Iterator[Scores | list[Best]]:
         """The answers to the blocks of a question from a first one on, in order."""
 
 
 class LocalEngine:
-    """This process.
+    """Computes in this process.
 
     Args:
         device: where to run.
@@ -53,7 +53,7 @@ class LocalEngine:
     def embed(
         self, sequences: Mapping[str, str], records: Sequence[Mapping[str, Any]], progress: Progress | None
     ) -> ProteinEmbeddings:
-        """Embeddings of sequences, from the user's cache where they are there."""
+        """Embeddings of sequences, from the user's cache as far as it has them."""
         from holotype.proteins.prediction.embedding import embeddings_for
 
         specs = [spec_of(record) for record in records]
@@ -76,11 +76,11 @@ class LocalEngine:
 
 
 def spec_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of an encoder record that says how to embed."""
+    """The encoder specification of a record."""
     keys = ("pooling", "dtype", "compute_dtype", "window", "overlap")
     return {"name": record["encoder"], **{key: record[key] for key in keys if record.get(key) is not None}}
 
 
 def stage_of(progress: Progress | None, stage: str) -> Callable[[int, int | None], None] | None:
-    """A callable for one stage of what is done, or None."""
+    """A progress callback for one stage, or None."""
     return None if progress is None else lambda done, total: progress(stage, done, total or 0)

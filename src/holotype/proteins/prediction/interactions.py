@@ -1,17 +1,15 @@
-"""Protein interactions: a model, sequences and a question in; a table of probabilities out.
+"""Protein interactions: scores of pairs of proteins by a trained model, as a table of probabilities.
 
     >>> from holotype.proteins.prediction.interactions import predict_interactions
     >>> report = predict_interactions("my_run", fasta="yeast.fasta", all_vs_all=True, top_k=20,
     ...                               output="yeast.tsv")  # doctest: +SKIP
 
-Everything is checked before anything is computed. An interrupted prediction goes on from its last complete
-block when it is asked for again, see `partial`. Which pairs there are, and in which
-order, is told in `holotype.proteins.prediction.interactome`.
+Everything is checked before anything is computed. An interrupted prediction continues from its last complete
+block when the call is repeated: see `resume`. `interactome` defines which pairs are scored, and their order.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -23,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from holotype.errors import DataError, ParameterError
-from holotype.files import replace_file
+from holotype.files import sha256_of_parts, write_file
 from holotype.names import nearest
-from holotype.proteins.data.embeddings import check_same_features
+from holotype.proteins.data.embeddings import check_same_features, open_embeddings
 from holotype.proteins.prediction.engine import Engine, LocalEngine, Progress, stage_of
 from holotype.proteins.prediction.interactome import (
     Grid,
@@ -38,20 +36,21 @@ from holotype.proteins.prediction.interactome import (
     pair_list,
     probabilities,
 )
+from holotype.proteins.prediction.matrix_picture import check_picture, check_size, draw_matrix
 from holotype.proteins.prediction.model import (
     InteractionModelInfo,
     load_interaction_model,
 )
-from holotype.proteins.prediction.pairs import ProteinEmbeddings, check_embeddings
-from holotype.proteins.prediction.partial import Partial, check_output
-from holotype.proteins.prediction.picture import check_picture, check_size, draw_matrix
-from holotype.proteins.prediction.table import check_ending, write_table
+from holotype.proteins.prediction.output import check_ending, check_output, write_table
+from holotype.proteins.prediction.resume import UnfinishedPrediction
+from holotype.proteins.prediction.scoring import ProteinEmbeddings, check_embeddings
+from holotype.text import bulleted, did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
 
     from holotype.proteins.data.pairs import PairTable
-    from holotype.proteins.prediction.pairs import Integers
+    from holotype.proteins.prediction.scoring import Integers
 
 __all__ = [
     "InteractionModelInfo",
@@ -68,11 +67,11 @@ _EXAMPLES = 10
 
 @dataclass(frozen=True)
 class NotScored:
-    """What was asked for and has no score.
+    """Proteins or pairs without a score.
 
     Attributes:
-        why: the reason, as a sentence.
-        count: how many proteins or pairs, as the reason says.
+        why: the proteins or pairs, and the reason.
+        count: their number.
         examples: the first few.
     """
 
@@ -83,28 +82,28 @@ class NotScored:
 
 @dataclass(frozen=True)
 class PredictionReport:
-    """What a prediction did.
+    """The result of a prediction.
 
     Attributes:
         output: the table.
         model: the entry or file.
         model_sha256: of the weight file.
-        network: its architecture.
+        network: the architecture of the model.
         encoder: names of the encoders.
-        temperature: what logits were divided by.
-        calibrated: does the model record that temperature?
-        rule: which pairs were asked for, in words.
-        proteins: how many there were to be paired.
-        pairs: how many were asked for and could be scored.
-        written: how many rows the table has.
+        temperature: the logits were divided by it.
+        calibrated: whether the model records that temperature.
+        rule: the pairs that were asked for, in words.
+        proteins: the number of proteins to pair.
+        pairs: the number of pairs that were scored.
+        written: the number of rows of the table.
         top_k: best partners of each protein, or None.
         threshold: the least probability, or None.
         not_scored: what was left out, and why.
-        notes: what was put right or could not be checked.
+        notes: what was corrected or could not be checked.
         resumed: pairs that an earlier, interrupted process had scored.
         seconds: of scoring, in this process.
         pairs_per_s: scored in this process.
-        engine: where it was computed.
+        engine: ``"local"`` or ``"ray"``.
     """
 
     output: str
@@ -134,16 +133,16 @@ class PredictionReport:
 
 @dataclass(frozen=True, eq=False)
 class _Asked:
-    """Which pairs, of which proteins.
+    """The pairs to score.
 
     Attributes:
         names: the proteins that are in some pair.
         rows: indices of the first set, or None for given pairs.
         columns: indices of the second set.
         table: given pairs, of `names`.
-        rule: in words.
-        not_scored: what falls out.
-        notes: what was put right.
+        rule: the pairs in words.
+        not_scored: what is left out.
+        notes: what was corrected.
     """
 
     names: tuple[str, ...]
@@ -177,34 +176,34 @@ def predict_interactions(
 ) -> PredictionReport:
     """Score pairs of proteins with a trained model, and write a table.
 
-    Exactly one of `pairs`, `all_vs_all` and `bipartite` says which pairs.
+    Exactly one of `pairs`, `all_vs_all` and `bipartite` must be given.
 
     Args:
         model: a pretrained entry, a weight file, or the folder of a training run.
-        output: the table, ``.tsv`` or ``.parquet``. A report stands beside it: ``OUT.report.json``.
-        fasta: the sequences; may be left out where `embeddings` are given.
+        output: the table, ``.tsv`` or ``.parquet``. The report is written beside it: ``OUT.report.json``.
+        fasta: the sequences; not needed where `embeddings` are given.
         pairs: a table of pairs to score, in its order.
         all_vs_all: score all pairs of the proteins.
         bipartite: sequences of a second set: score each protein of the first with each of these.
-        embeddings: embeddings of the proteins that are there already (``holotype embed``); several files are
-            joined. Without them, the proteins are embedded as those were that the model was trained on.
-        top_k: list only so many best partners of each protein.
+        embeddings: existing embeddings of the proteins (``holotype embed``); several files are joined.
+            Without them, the proteins are embedded like the model's training data.
+        top_k: list only the best partners of each protein, at most this many.
         threshold: list only pairs of at least this probability.
         max_residues: leave out longer proteins, and report them.
-        include_self: also pair a protein with itself. Given pairs are scored in any case.
-        picture: a picture of the matrix of scores.
+        include_self: also pair each protein with itself. Given pairs are always scored.
+        picture: also draw the matrix of scores into this file.
         overwrite: replace the output and the picture.
         engine: ``"local"``, or ``"ray"`` for the workers of a Ray cluster.
-        workers: how many workers; as many as the cluster has processors if None.
+        workers: the number of workers; as many as the cluster has processors if None.
         device: where to run.
-        progress: called now and then, see `Progress`.
+        progress: called repeatedly, see `Progress`.
 
     Returns:
-        What was done, and what was not; also in the report's file.
+        The report, which is also written to its file.
 
     Raises:
-        DataError: files, embeddings or names that cannot be used; nothing of the user's was changed.
-        ParameterError: options that do not go together or are out of range.
+        DataError: files, embeddings or names cannot be used; no existing file was changed.
+        ParameterError: options contradict each other or are out of range.
         UnknownPretrainedError, LoadingError: see `load_interaction_model`.
         MissingExtraError: Ray, pyarrow or matplotlib is needed and not installed.
     """
@@ -217,16 +216,16 @@ def predict_interactions(
     read = [embeddings] if isinstance(embeddings, (str, Path)) else embeddings or []
     for path in (model, fasta, pairs, bipartite, *read):
         if path is not None and output.exists() and Path(path).exists() and output.samefile(path):
-            raise DataError(f"{output} is read and cannot be written too.", given=str(output))
+            raise DataError(f"{output} is an input and cannot be the output, too.", given=str(output))
     net, info = load_interaction_model(model)
     least_logit(threshold, info.temperature)
-    opened = None if embeddings is None else _open(embeddings)
+    opened = None if embeddings is None else open_embeddings(embeddings)
     if opened is None and not info.encoder:
         raise DataError(
             f"{model} does not record which encoder made the embeddings it was trained on.",
             given=str(model),
-            hint="Embed the sequences as they were for its training "
-            "(holotype embed X.fasta --encoder … -o x.emb), and give --embeddings x.emb",
+            hint="Embed the sequences as for its training (holotype embed X.fasta --encoder … -o x.emb), "
+            "and give --embeddings x.emb",
         )
     sequences, second, notes = _read(fasta, bipartite, opened)
     asked = _which(sequences, second, pairs, max_residues, notes)
@@ -245,13 +244,13 @@ def predict_interactions(
     digest = _digest(info, opened, asked, wanted, question, threshold)
     with (
         _engine(engine, workers, device) as computer,
-        Partial(output, digest, overwrite=overwrite) as partial,
+        UnfinishedPrediction(output, digest, overwrite=overwrite) as unfinished,
     ):
         embedded = opened if opened is not None else computer.embed(wanted, info.encoder, progress)
         if opened is None:
             check_same_features(info.encoder, embedded.record)
         check_embeddings(net, embedded, asked.names)
-        resumed, seconds, parts = _answer(computer, net, embedded, asked, question, partial, progress)
+        resumed, seconds, parts = _answer(computer, net, embedded, asked, question, unfinished, progress)
         total = sum(question.sizes)
         new = output.with_name(f"{output.name}.partial.new")
         labels = None if asked.table is None else asked.table.labels
@@ -259,7 +258,7 @@ def predict_interactions(
             progress("writing", 0, 0)
         written = write_table(new, ending, asked.names, parts(), info.temperature, labels)
         with new.open("rb") as file:
-            os.fsync(file.fileno())  # what it was made of is removed in the end
+            os.fsync(file.fileno())  # before the unfinished scores are removed
         if picture is not None:
             _draw(picture, asked, parts(), info, symmetric=info.symmetric)
         report = PredictionReport(
@@ -284,64 +283,53 @@ def predict_interactions(
             engine=engine,
         )
         text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n"
-        replace_file(report_path(output), text.encode())
+        write_file(report_path(output), text.encode())
         new.replace(output)
-        partial.remove()
+        unfinished.remove()
     return report
 
 
 def report_path(output: Path) -> Path:
-    """Where the report of an output stands."""
+    """The path of the report of an output."""
     return output.with_name(f"{output.name}.report.json")
 
 
 def _check_options(given: Mapping[str, Any]) -> None:
-    """Refuse options that do not go together."""
+    """Refuse options that contradict each other or are out of range."""
     problems = []
     asked = [name for name in ("pairs", "bipartite") if given[name] is not None]
     asked += ["all_vs_all"] if given["all_vs_all"] else []
     if len(asked) != 1:
         problems.append(
-            f"which pairs? give one of pairs, all_vs_all and bipartite, not {' and '.join(asked) or 'none'}"
+            f"pairs: give one of pairs, all_vs_all and bipartite, not {' and '.join(asked) or 'none'}"
         )
     if given["fasta"] is None and given["embeddings"] is None:
-        problems.append("which proteins? give a FASTA file (--fasta), or embeddings (--embeddings)")
+        problems.append("proteins: give a FASTA file (--fasta), or embeddings (--embeddings)")
     elif given["bipartite"] is not None and given["fasta"] is None:
         problems.append("bipartite: the first set is needed too (--fasta)")
     for name in ("top_k", "max_residues", "workers"):
         value = given[name]
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            problems.append(f"{name}: a whole number from 1 on, got {value!r}")
+            problems.append(f"{name}: expected a whole number, at least 1, got {value!r}")
     if given["max_residues"] is not None and given["fasta"] is None:
-        problems.append("max_residues: only sequences tell how long proteins are (--fasta)")
-    if given["pairs"] is not None and given["top_k"] is not None:
-        problems.append("top_k: goes with all_vs_all or bipartite; given pairs are all listed")
-    if given["pairs"] is not None and given["threshold"] is not None:
-        problems.append("threshold: goes with all_vs_all or bipartite; given pairs are all listed")
+        problems.append("max_residues: needs sequences (--fasta)")
+    for name in ("top_k", "threshold"):
+        if given["pairs"] is not None and given[name] is not None:
+            problems.append(f"{name}: needs all_vs_all or bipartite; given pairs are all listed")
     if given["engine"] not in ENGINES:
-        near = nearest(str(given["engine"]), ENGINES, 1)
-        problems.append(
-            f"engine: one of {', '.join(ENGINES)}, got {given['engine']!r}"
-            + (f" (did you mean {near[0]!r}?)" if near else "")
-        )
+        hint = did_you_mean(given["engine"], ENGINES)
+        problems.append(f"engine: expected {' or '.join(ENGINES)}, got {given['engine']!r}{hint}")
     if problems:
         raise ParameterError(
-            "this prediction cannot be made:\n" + "\n".join(f"  - {problem}" for problem in problems),
+            f"this prediction cannot be made:\n{bulleted(problems)}",
             problems=problems,
         )
-
-
-def _open(paths: str | Path | Sequence[str | Path]) -> Any:
-    from holotype.proteins.data.embeddings import open_embeddings
-
-    several = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    return open_embeddings(several[0] if len(several) == 1 else several)
 
 
 def _read(
     fasta: str | Path | None, bipartite: str | Path | None, opened: Any
 ) -> tuple[dict[str, str], tuple[list[str], list[str]] | None, tuple[str, ...]]:
-    """Sequences (empty where only embeddings are there), names of two sets, and what was put right."""
+    """Sequences (empty strings if there are only embeddings), names of two sets, and what was corrected."""
     from holotype.proteins.data.fasta import read_proteins
 
     if fasta is None:
@@ -365,11 +353,11 @@ def _which(
     max_residues: int | None,
     notes: tuple[str, ...],
 ) -> _Asked:
-    """Which proteins are paired with which, and what falls out."""
+    """The pairs to score, and what is left out."""
     out: list[NotScored] = []
     long = [name for name, text in sequences.items() if max_residues is not None and len(text) > max_residues]
     if long:
-        why = f"proteins of more than {max_residues:,} residues (the limit that was given)"
+        why = f"proteins of more than {max_residues:,} residues, the given limit"
         out.append(NotScored(why, len(long), tuple(long[:_EXAMPLES])))
     short = dict.fromkeys(sequences)
     for name in long:
@@ -406,8 +394,8 @@ def _given(
     unknown = f"pairs with a protein that has no sequence ({found.unknown_proteins:,} such proteins)"
     lost = [
         (unknown, found.unknown, "unknown"),
-        ("pairs that come again, in this order or the other: scored once", found.duplicates, "duplicates"),
-        ("lines of pairs that come with both labels", found.contradictory_rows, "contradictory"),
+        ("repeated pairs, in either order: scored once", found.duplicates, "duplicates"),
+        ("lines of pairs that have both labels", found.contradictory_rows, "contradictory"),
         ("pairs with a protein that is too long", len(known) - len(table), ""),
     ]
     not_scored = [
@@ -423,7 +411,7 @@ def _given(
             + (f", such as {missing[0]}." if missing else "."),
             given=str(path),
             nearest=nearest(missing[0], list(sequences), 1) if missing else (),
-            hint="The names in the pairs are the first words of the headers in the FASTA file.",
+            hint="Names in the pairs must be the first words of the headers in the FASTA file.",
         )
     return table, not_scored
 
@@ -431,29 +419,14 @@ def _given(
 def _checked_embeddings(
     net: nn.Module, info: InteractionModelInfo, opened: Any, asked: _Asked, sequences: Mapping[str, str]
 ) -> _Asked:
-    """Refuse embeddings of another encoder or of other sequences; note what cannot be checked."""
+    """Refuse embeddings of another encoder or of other sequences; add a note on what cannot be checked."""
     if info.encoder:
         check_same_features(info.encoder, opened.record)
     else:
-        note = (
-            "the model does not record its encoder: that these embeddings are of the same one is not checked"
-        )
+        note = "the model does not record its encoder, so whether it made these embeddings is not checked"
         asked = replace(asked, notes=(*asked.notes, note))
     check_embeddings(net, opened, asked.names)
-    other = [
-        name
-        for name, sequence in sequences.items()
-        if sequence and opened.sequence_sha256(name) != hashlib.sha256(sequence.encode()).hexdigest()
-    ]
-    if other:
-        raise DataError(
-            f"the embeddings of {len(other)} proteins are of other sequences than the FASTA file has: "
-            + ", ".join(other[:5])
-            + (" …" if len(other) > 5 else "."),
-            given=other[0],
-            hint="Embed this file anew: holotype embed X.fasta --encoder … -o new.emb",
-            problems=other,
-        )
+    opened.check_sequences({name: sequence for name, sequence in sequences.items() if sequence})
     return asked
 
 
@@ -480,7 +453,7 @@ def _digest(
     question: Grid | PairList,
     threshold: float | None,
 ) -> dict[str, Any]:
-    """What is asked, such that the same answer follows from the same."""
+    """Everything that decides the scores, as plain data."""
     import holotype
 
     features = info.encoder if opened is None else opened.record
@@ -489,18 +462,20 @@ def _digest(
         "version": holotype.__version__,
         "model": info.sha256,
         "temperature": info.temperature,
-        "features": _sha256(json.dumps(features, sort_keys=True, default=str)),
+        "features": sha256_of_parts(json.dumps(features, sort_keys=True, default=str)),
         "embeddings": opened is not None,
-        "proteins": _sha256(
-            *(
-                f"{name}\t{sequence if opened is None else opened.sequence_sha256(name)}"
-                for name, sequence in sequences.items()
+        "proteins": sha256_of_parts(
+            json.dumps(
+                [
+                    (name, sequence if opened is None else opened.sequence_sha256(name))
+                    for name, sequence in sequences.items()
+                ]
             )
         ),
-        "pairs": None if pairs is None else _sha256(pairs.a.tobytes(), pairs.b.tobytes()),
+        "pairs": None if pairs is None else sha256_of_parts(pairs.a.tobytes(), pairs.b.tobytes()),
         "sets": None
         if asked.rows is None
-        else _sha256(asked.rows.tobytes(), _array(asked.columns).tobytes()),
+        else sha256_of_parts(json.dumps([asked.rows.tolist(), _array(asked.columns).tolist()])),
         "top_k": question.top_k,
         "threshold": threshold,
         "include_self": getattr(question, "include_self", False),
@@ -514,37 +489,41 @@ def _answer(
     embedded: ProteinEmbeddings,
     asked: _Asked,
     question: Grid | PairList,
-    partial: Partial,
+    unfinished: UnfinishedPrediction,
     progress: Progress | None,
 ) -> tuple[int, float, Callable[[], Iterable[Scores]]]:
-    """Score what is not yet scored. The pairs of before, the seconds of now, and all scores."""
+    """Score the pairs that have no score yet.
+
+    Returns:
+        The number of pairs scored before, the seconds of scoring now, and a function for all scores.
+    """
     ranking = None
     if isinstance(question, Grid) and question.top_k is not None:
-        ranking = Ranking(question, partial.best((len(question.rows), question.top_k)))
+        ranking = Ranking(question, unfinished.best((len(question.rows), question.top_k)))
     sizes = question.sizes
-    resumed = done = sum(sizes[: partial.blocks])
+    resumed = done = sum(sizes[: unfinished.blocks])
     started = time.perf_counter()
-    if partial.blocks < len(sizes):
+    if unfinished.blocks < len(sizes):
         computer.prepare(net, embedded, asked.names, progress)
         started = time.perf_counter()
         total = sum(sizes)
         stage = stage_of(progress, "scoring")
         if stage is not None:
             stage(done, total)
-        first = partial.blocks
+        first = unfinished.blocks
         for size, found in zip(sizes[first:], computer.answers(question, first), strict=True):
             if isinstance(found, Scores):
-                partial.append(found)
+                unfinished.append(found)
             elif ranking is not None:
                 ranking.add(found)
-                partial.keep(ranking.keys)
+                unfinished.keep(ranking.keys)
             done += size
             if stage is not None:
                 stage(done, total)
     seconds = time.perf_counter() - started
     if ranking is None:
-        partial.flush()
-        return resumed, seconds, partial.scores
+        unfinished.flush()
+        return resumed, seconds, unfinished.scores
     best = ranking.scores()
     return resumed, seconds, lambda: _in_parts(best)
 
@@ -577,7 +556,7 @@ def _draw(
 
 
 def _rule(asked: _Asked, symmetric: bool, question: Grid | PairList, *, include_self: bool) -> str:
-    """Which pairs were asked for, in words."""
+    """The pairs that were asked for, in words."""
     if asked.table is not None:
         return asked.rule
     words = [asked.rule]
@@ -588,7 +567,7 @@ def _rule(asked: _Asked, symmetric: bool, question: Grid | PairList, *, include_
     elif symmetric:
         words.append("each unordered pair once, as the model is symmetric")
     else:
-        words.append("in the order given, and in both where both are asked for: the model is not symmetric")
+        words.append("in the given order, and in both if both are asked for, as the model is not symmetric")
     return "; ".join(words)
 
 
@@ -602,11 +581,3 @@ def _engine(name: str, workers: int | None, device: str) -> Any:
 
 def _array(indices: Integers | None) -> Integers:
     return np.arange(0) if indices is None else indices
-
-
-def _sha256(*parts: str | bytes) -> str:
-    hashed = hashlib.sha256()
-    for part in parts:
-        data = part.encode() if isinstance(part, str) else part
-        hashed.update(len(data).to_bytes(8, "little") + data)
-    return hashed.hexdigest()

@@ -1,16 +1,16 @@
-"""All proteins against all, or one set against another: streamed, and the best partners of each.
+"""All pairs of proteins, or of two sets of them, scored in blocks; and the best partners of each protein.
 
-Nothing of the size of all pairs is held. The pairs are scored in blocks, some rows of the matrix at a time;
-a block's answer is a list of pairs, or the best partners so far.
+Memory does not grow with the number of pairs. The pairs are scored in blocks, some rows of the matrix at a
+time; the answer of a block is a list of pairs, or the best partners so far.
 
 The rules:
 
-- A protein is not paired with itself, unless that is asked for.
-- A symmetric model is asked once for each unordered pair, and a list names that pair once: first the
-  protein that comes first in the file.
-- A model that tells (a, b) from (b, a) is asked for both, and both are in the list.
-- The best partners are listed for each protein by itself, best first, so that a pair may be in two lists,
-  those of its two proteins. Of two sets, it is the proteins of the first that have partners in the second.
+- A protein is not paired with itself unless `include_self` is set.
+- A symmetric model scores each unordered pair once, and a list has it once: the protein that is first in the
+  file comes first.
+- A model that distinguishes (a, b) from (b, a) scores both, and a list has both.
+- The best partners are listed for each protein, best first, so that a pair may be in the lists of both of its
+  proteins. Of two sets, the proteins of the first have partners in the second.
 - Equal logits are ranked by the order of the file.
 
 Shapes: N proteins; R rows and C columns of a block; K best partners; P pairs.
@@ -28,7 +28,7 @@ import torch
 from torch import nn
 
 from holotype.errors import DataError, ParameterError
-from holotype.proteins.prediction.pairs import (
+from holotype.proteins.prediction.scoring import (
     RESIDUES_PER_BATCH,
     EncodedProteins,
     Floats,
@@ -42,10 +42,10 @@ from holotype.proteins.prediction.pairs import (
 )
 
 _BLOCK_PAIRS = 2**20
-# Of a model that looks at both proteins, what a block may lose to an interruption, and its rows.
+# For a model that looks at both proteins: the pairs that an interruption may lose, and the rows of a block.
 _SLOW_BLOCK_PAIRS, _SLOW_ROWS = 2**14, (8, 64)
 _NOTHING = np.iinfo(np.int64).min
-"""The key of no partner at all; below that of any logit."""
+"""The key of no partner, less than the key of any logit."""
 
 
 class Scores(NamedTuple):
@@ -64,15 +64,15 @@ class Best(NamedTuple):
 
 
 class Question(Protocol):
-    """Which pairs to score, in blocks of which each can be done by itself."""
+    """The pairs to score, in blocks that do not depend on each other."""
 
     @property
     def top_k(self) -> int | None:
-        """How many partners of each protein are ranked; None: pairs are listed."""
+        """The number of partners ranked for each protein; None where pairs are listed."""
 
     @property
     def sizes(self) -> list[int]:
-        """The pairs of each block that are listed or ranked."""
+        """The number of pairs of each block that are listed or ranked."""
 
     def answer(self, proteins: EncodedProteins | ResidueProteins, block: int) -> Scores | list[Best]:
         """Score one block."""
@@ -86,7 +86,7 @@ class PairList:
         a: (P,) indices of first proteins.
         b: (P,) indices of second ones.
         at_once: pairs of a block.
-        top_k: None; there is no ranking here.
+        top_k: None, as given pairs are not ranked.
     """
 
     a: Integers
@@ -115,10 +115,10 @@ class Grid:
     Attributes:
         rows: indices of the proteins of the first set, each once, ascending.
         columns: of the second set.
-        symmetric: does the model not care for the order of two proteins?
-        top_k: list only so many partners of each row; None: list all pairs.
-        least_logit: list only pairs of at least that logit.
-        include_self: also pair a protein with itself.
+        symmetric: whether the model gives both orders of a pair the same score.
+        top_k: list only the best partners of each row, at most this many; None to list all pairs.
+        least_logit: list only pairs of at least this logit.
+        include_self: also pair each protein with itself.
         high: rows of a block.
     """
 
@@ -136,16 +136,16 @@ class Grid:
 
     @property
     def _halved(self) -> bool:
-        """Is each unordered pair looked at once?"""
+        """Whether each unordered pair is scored once."""
         return self.symmetric and self._square
 
     @cached_property
     def sizes(self) -> list[int]:
-        """Pairs of each block that are scored and wanted."""
+        """The number of pairs of each block that are scored and wanted."""
         counts = []
         for rows in self._blocks():
             if self._halved:
-                # Row i with the columns after it; twice the pairs are ranked, and each is scored once.
+                # Row i with the columns after it: each pair is scored once and ranked for both proteins.
                 left = np.arange(len(self.columns) - rows.start, len(self.columns) - rows.stop, -1)
                 counts.append(int(left.sum()) - (0 if self.include_self else len(rows)))
             elif self.top_k is not None:
@@ -167,7 +167,7 @@ class Grid:
         logits = proteins.block(_as_range(a), _as_range(b))
         _check_finite(logits, a, b)
         if self._halved:
-            # Both halves of the square on the diagonal were scored; one of them counts.
+            # Both halves of the square on the diagonal were scored; only one is used.
             corner = logits[:, : len(rows)]
             np.copyto(corner, corner.T.copy(), where=np.tri(len(rows), dtype=bool))
         if self.top_k is not None:
@@ -186,20 +186,20 @@ class Grid:
             keys[a[:, None] == b] = _NOTHING
         found = [Best(np.arange(rows.start, rows.stop), largest(keys, most))]
         if self._halved and rows.stop < len(self.rows):
-            # The rows of this block are partners of all proteins after them.
+            # The rows of this block are also partners of all proteins after them.
             keys = _keys(logits[:, len(rows) :].T, a)
             found.append(Best(np.arange(rows.stop, len(self.rows)), largest(keys, most)))
         return found
 
     def _wanted(self, rows: range, columns: range) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """(R, C): which pairs are listed."""
+        """(R, C) whether a pair is listed."""
         a = self.rows[rows.start : rows.stop, None]
         b = self.columns[None, columns.start : columns.stop]
         wanted = np.ones((a.shape[0], b.shape[1]), bool)
         if not self.include_self:
             wanted &= a != b
         if self.symmetric:
-            # A pair that comes up in both orders counts in that of the file.
+            # A pair that occurs in both orders counts in the order of the file.
             both = np.isin(a, self.columns) & np.isin(b, self.rows)
             wanted &= ~(both & (a > b))
         return wanted
@@ -221,7 +221,7 @@ class Ranking:
         self.keys = np.full((len(grid.rows), grid.top_k or 1), _NOTHING) if keys is None else keys
 
     def add(self, found: Sequence[Best]) -> None:
-        """Take in the answer of a block. The order in which blocks come is without effect."""
+        """Add the answer of a block. The order of the blocks has no effect."""
         for rows, keys in found:
             at = slice(int(rows[0]), int(rows[-1]) + 1)
             self.keys[at] = largest(np.concatenate([self.keys[at], keys], axis=1), self.keys.shape[1])
@@ -247,12 +247,12 @@ def grid(
     least_logit: float | None = None,
     include_self: bool = False,
 ) -> Grid:
-    """All pairs of proteins, in blocks that suit the model.
+    """All pairs of proteins, in blocks of a size that suits the model.
 
     Args:
         net: the model.
         rows: indices of the proteins, ascending.
-        columns: of the other set; the same ones if None.
+        columns: indices of the other set; the same set if None.
         top_k: as in `Grid`.
         least_logit: as in `Grid`.
         include_self: as in `Grid`.
@@ -261,7 +261,7 @@ def grid(
         ParameterError: `top_k` is less than 1.
     """
     if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
-        raise ParameterError(f"top_k is a whole number from 1 on, got {top_k!r}.", given=top_k)
+        raise ParameterError(f"top_k: expected a whole number, at least 1, got {top_k!r}.", given=top_k)
     columns = rows if columns is None else columns
     wide = max(1, len(columns))
     if getattr(net, "encodes_alone", False):
@@ -275,7 +275,7 @@ def grid(
 
 
 def pair_list(net: nn.Module, a: Integers, b: Integers) -> PairList:
-    """Given pairs, in blocks that suit the model."""
+    """Given pairs, in blocks of a size that suits the model."""
     return PairList(a, b, _BLOCK_PAIRS if getattr(net, "encodes_alone", False) else _SLOW_BLOCK_PAIRS)
 
 
@@ -296,24 +296,24 @@ def score_all(
     """Score all pairs of some proteins, or of two sets of them, by the rules of this module.
 
     Args:
-        net: a protein interaction model. It is used in evaluation mode on `device`, where it stays.
+        net: a protein interaction model. It is moved to `device` and used in evaluation mode.
         embeddings: of all these proteins.
         names: the proteins, each once.
         against: a second set, each protein once; the same proteins if None.
-        top_k: only so many best partners of each protein.
+        top_k: only the best partners of each protein, at most this many.
         threshold: only pairs of at least this probability.
-        temperature: what logits are divided by for that probability.
-        include_self: also pair a protein with itself.
-        residues_per_batch: how many residues, padding included, the model is given at once.
+        temperature: logits are divided by it for that probability.
+        include_self: also pair each protein with itself.
+        residues_per_batch: residues of a batch, padding included.
         device: where to run.
         progress: called with the pairs done and the pairs in all.
 
     Yields:
-        Pairs in the order of the file, some at a time; indices count through `names`, then through those
-        of `against` that are new. With `top_k`, all at once at the end.
+        Pairs in the order of the file, in portions; indices count through `names`, then through the new names
+        of `against`. With `top_k`, all pairs at once at the end.
 
     Raises:
-        DataError: a protein has no embedding or a name is given twice, or the model gives NaN.
+        DataError: a protein has no embedding or a name is given twice, or the model returns NaN.
         ParameterError: `top_k`, `threshold` or `temperature` is out of range.
     """
     everybody, rows, columns = index_sets(names, against)
@@ -341,10 +341,10 @@ def score_all(
 def index_sets(
     names: Sequence[str], against: Sequence[str] | None = None
 ) -> tuple[tuple[str, ...], Integers, Integers]:
-    """All names, each once, and the indices among them of either set.
+    """All names, each once, and the indices of either set among them.
 
     Raises:
-        DataError: a name is twice in one set.
+        DataError: a name is given twice in one set.
     """
     for given in (names, against or ()):
         if len(set(given)) != len(given):
@@ -362,14 +362,18 @@ def least_logit(threshold: float | None, temperature: float) -> float | None:
     """The logit of a calibrated probability.
 
     Raises:
-        ParameterError: no probability, or no temperature.
+        ParameterError: the threshold is not a probability, or the temperature is not above 0.
     """
     if not temperature > 0:
-        raise ParameterError(f"temperature is above 0, got {temperature!r}.", given=temperature)
+        raise ParameterError(
+            f"temperature: expected a number above 0, got {temperature!r}.", given=temperature
+        )
     if threshold is None:
         return None
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
-        raise ParameterError(f"threshold is a probability, 0 to 1, got {threshold!r}.", given=threshold)
+        raise ParameterError(
+            f"threshold: expected a probability, 0 to 1, got {threshold!r}.", given=threshold
+        )
     with np.errstate(divide="ignore"):
         return float(temperature * (np.log(threshold) - np.log1p(-threshold)))
 
@@ -383,7 +387,7 @@ def probabilities(logits: Floats, temperature: float) -> Floats:
 
 
 def largest(keys: Integers, count: int) -> Integers:
-    """The largest keys of each row, in no order; (rows, count), filled up where there are fewer."""
+    """(rows, count): the largest keys of each row, in no order, padded where there are fewer."""
     if keys.shape[1] <= count:
         filled = np.full((len(keys), count), _NOTHING)
         filled[:, : keys.shape[1]] = keys
@@ -392,11 +396,10 @@ def largest(keys: Integers, count: int) -> Integers:
 
 
 def _keys(logits: Floats, partners: Integers) -> Integers:
-    """(R, C) logits and (C,) partners as int64 that are ordered like the logits, then by the file.
+    """(R, C) logits and (C,) partners as int64 keys that sort by logit, then by the order of the file.
 
-    The upper half is the logit, its bits as a whole number of the same order; the lower half the partner,
-    the first one largest. So keys are all different, and taking the largest needs no care for the order
-    of blocks.
+    The upper half holds the bits of the logit as an integer of the same order, the lower half the partner,
+    the first one largest. So all keys differ, and the largest ones do not depend on the order of the blocks.
     """
     bits = np.ascontiguousarray(logits + np.float32(0)).view(np.int32)  # -0 becomes 0
     ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
@@ -404,14 +407,14 @@ def _keys(logits: Floats, partners: Integers) -> Integers:
 
 
 def _unpacked(keys: Integers) -> tuple[Integers, Floats]:
-    """What `_keys` packed: partners and logits."""
+    """The partners and logits of keys."""
     ordered = (keys >> 32).astype(np.int32)
     bits = ordered ^ ((ordered >> 31) & 0x7FFFFFFF)
     return (0xFFFFFFFF - (keys & 0xFFFFFFFF)).astype(np.int32), bits.view(np.float32)
 
 
 def _as_range(indices: Integers) -> range | Integers:
-    """Consecutive indices as a range, of which no copy is made."""
+    """Consecutive indices as a range, which needs no copy."""
     if len(indices) and indices[-1] - indices[0] == len(indices) - 1:
         return range(int(indices[0]), int(indices[-1]) + 1)
     return indices
@@ -422,6 +425,6 @@ def _check_finite(logits: Floats, a: Integers, b: Integers) -> None:
     if wrong.any():
         at = np.unravel_index(int(wrong.argmax()), logits.shape)
         raise DataError(
-            f"the model gives NaN for proteins {int(a[at[0]])} and {int(b[at[-1]])} (counted from 0).",
+            f"the model returned NaN for proteins {int(a[at[0]])} and {int(b[at[-1]])} (counted from 0).",
             hint="Its weights or the embeddings hold NaN or infinite values.",
         )

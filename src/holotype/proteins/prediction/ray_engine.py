@@ -1,18 +1,17 @@
 """A prediction on the workers of a Ray cluster: ``--engine ray``.
 
-Sequences, proteins and blocks of pairs are cut into pieces, the same whatever the number of workers. Each
-piece is computed by the code of one process, and the pieces come back in their order. Given embeddings, the
-scores are those of one process, to the last bit where that has as many threads as a worker: one. Embeddings
-that are made on the way are batched otherwise than in one process, and may differ in their last digit.
+Sequences, proteins and blocks of pairs are cut into pieces that do not depend on the number of workers. Each
+piece is computed by the same code as in one process, and the results are returned in order. With given
+embeddings, the scores equal those of one process with one thread to the last bit. Embeddings that are
+computed for the prediction are batched differently than in one process, and may differ in their last digit.
 
-Without a cluster (``RAY_ADDRESS``, or one that the program is connected to), Ray begins one on this machine,
-and ends it afterwards. On several machines, embeddings and the user's cache folder have to be on a file
-system that all of them share.
+Without a cluster (``RAY_ADDRESS``, or one that the program is connected to), Ray starts one on this machine
+and stops it afterwards. On several machines, embeddings and the user's cache folder must be on a shared file
+system.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections import deque
@@ -24,11 +23,12 @@ import numpy as np
 import torch
 
 from holotype.errors import HolotypeError, MissingExtraError, ParameterError
+from holotype.files import sha256_of_parts
 from holotype.home import cache_home
 from holotype.proteins.models.interface import BaseProteinModel
 from holotype.proteins.prediction.engine import Progress, spec_of, stage_of
 from holotype.proteins.prediction.interactome import Best, Question, Scores
-from holotype.proteins.prediction.pairs import (
+from holotype.proteins.prediction.scoring import (
     RESIDUES_PER_BATCH,
     EncodedProteins,
     ProteinEmbeddings,
@@ -41,8 +41,8 @@ from holotype.proteins.prediction.pairs import (
 if TYPE_CHECKING:
     from torch import nn
 
-_PIECE_RESIDUES = 2**18  # of the sequences that are embedded in one go
-# So many pieces are with a worker at once: one that it computes, and one that waits for it.
+_PIECE_RESIDUES = 2**18  # of the sequences that a worker embeds at once
+# Pieces sent to a worker: one that it computes, and one that waits.
 _AHEAD = 2
 
 
@@ -50,7 +50,7 @@ class RayEngine:
     """Workers of a Ray cluster; a context manager.
 
     Args:
-        workers: how many; as many as the cluster has processors if None.
+        workers: their number; as many as the cluster has processors if None.
         device: only ``"cpu"``.
 
     Raises:
@@ -64,7 +64,7 @@ class RayEngine:
     def __init__(self, *, workers: int | None = None, device: str = "cpu") -> None:
         if device != "cpu":
             raise ParameterError(
-                f"the Ray engine computes on processors; device {device!r} goes with the local one.",
+                f"the Ray engine runs on CPUs only; device {device!r} needs the local engine.",
                 given=device,
                 hint="Leave out --device, or --engine ray.",
             )
@@ -76,7 +76,7 @@ class RayEngine:
     def __enter__(self) -> RayEngine:
         ray = self._ray
         if not ray.is_initialized():
-            # What Ray would otherwise tell the world, and print.
+            # Otherwise Ray sends usage statistics and prints.
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
             elsewhere = os.environ.get("RAY_ADDRESS")
@@ -87,12 +87,12 @@ class RayEngine:
                 raise HolotypeError(
                     f"Ray cannot be reached{f' at {elsewhere}' if elsewhere else ''}: {_first_line(error)}.",
                     given=elsewhere,
-                    hint="ray status tells of a cluster; without RAY_ADDRESS, Ray begins one here.",
+                    hint="'ray status' shows a cluster; without RAY_ADDRESS, Ray starts one here.",
                 ) from error
             self._ours = True
         processors = max(1, int(ray.cluster_resources().get("CPU", 1)))
         count = min(self._wanted or processors, processors)
-        # Not restarted: a worker that is lost has lost its proteins; what is done is kept by the journal.
+        # Not restarted: a lost worker has lost its proteins; the finished blocks are kept.
         worker = ray.remote(num_cpus=1)(_Worker)
         own = {key: value for key, value in os.environ.items() if key.startswith("HOLOTYPE_")}
         self._workers = [worker.remote(own, list(sys.path)) for _ in range(count)]
@@ -108,7 +108,7 @@ class RayEngine:
     def embed(
         self, sequences: Mapping[str, str], records: Sequence[Mapping[str, Any]], progress: Progress | None
     ) -> ProteinEmbeddings:
-        """Embeddings of sequences, a piece a worker; each is kept in the user's cache folder."""
+        """Embeddings of sequences, in pieces; each is stored in the user's cache folder."""
         specs = [spec_of(record) for record in records]
         pieces = [{name: sequences[name] for name in names} for names in sequence_pieces(sequences)]
         stage, parts, done = stage_of(progress, "embedding"), [], 0
@@ -124,7 +124,7 @@ class RayEngine:
     def prepare(
         self, net: nn.Module, embeddings: ProteinEmbeddings, names: Sequence[str], progress: Progress | None
     ) -> None:
-        """Encode the proteins, a batch a worker; then every worker has all of them."""
+        """Encode the proteins in batches, and give all of them to every worker."""
         put = self._ray.put
         self._everywhere("load", put(net), put(embeddings), list(names))
         if not (isinstance(net, BaseProteinModel) and net.encodes_alone):
@@ -151,7 +151,7 @@ class RayEngine:
         self._get([getattr(worker, method).remote(*arguments) for worker in self._workers])
 
     def _in_order(self, method: str, pieces: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-        """What the workers make of pieces, in the order of these, few of them at a time."""
+        """The results of pieces, in order; few pieces are sent at a time."""
         waiting: deque[Any] = deque()
         for at, piece in enumerate(pieces):
             if len(waiting) == _AHEAD * len(self._workers):
@@ -171,8 +171,8 @@ class RayEngine:
         except self._ray.exceptions.RayError as error:
             raise HolotypeError(
                 f"a Ray worker was lost: {_first_line(error)}.",
-                hint="Give the same command again: it goes on from the last complete block. Where memory ran "
-                "out, ask for fewer workers.",
+                hint="Repeat the command: it continues from the last complete block. If memory ran out, use "
+                "fewer workers.",
             ) from error
 
 
@@ -187,8 +187,8 @@ class _Worker:
     def embed(self, sequences: Mapping[str, str], specs: Sequence[Mapping[str, Any]]) -> Any:
         from holotype.proteins.prediction.embedding import embeddings_for
 
-        # A folder for each piece: whoever writes into one file waits for the others.
-        key = hashlib.sha256("\0".join(sorted(sequences.values())).encode()).hexdigest()[:16]
+        # A folder for each piece, because processes that write the same file wait for each other.
+        key = sha256_of_parts("\0".join(sorted(sequences.values())))[:16]
         return embeddings_for(sequences, specs, folder=Path(cache_home(), "embeddings", "pieces", key))
 
     def load(self, net: nn.Module, embeddings: ProteinEmbeddings, names: list[str]) -> None:
@@ -205,7 +205,7 @@ class _Worker:
         if not isinstance(self._net, BaseProteinModel):
             raise TypeError(type(self._net).__name__)
         with evaluating(self._net):
-            # A copy: what Ray shares among processes cannot be written to, and torch warns of it.
+            # A copy: arrays that Ray shares among processes are read-only, and torch warns about them.
             self._proteins = EncodedProteins(self._net, self._net.prepare(torch.tensor(encoded)))
 
     def answer(self, question: Question, block: int) -> Scores | list[Best]:
@@ -240,7 +240,7 @@ class Pieces:
 
 
 def sequence_pieces(sequences: Mapping[str, str], most: int = _PIECE_RESIDUES) -> list[list[str]]:
-    """Names of sequences of like lengths, in pieces of about so many residues."""
+    """Names of sequences of similar lengths, in pieces of about so many residues."""
     pieces: list[list[str]] = []
     room = 0
     for name in sorted(sequences, key=lambda name: -len(sequences[name])):

@@ -223,7 +223,7 @@ class _Scores:
             self._how["residues_per_batch"] = residues
 
     def __call__(self, pairs: PairTable) -> np.ndarray:
-        from holotype.proteins.prediction.pairs import score_pairs
+        from holotype.proteins.prediction.scoring import score_pairs
 
         return score_pairs(*self._of, pairs, **self._how)
 

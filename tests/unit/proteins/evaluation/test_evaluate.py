@@ -50,7 +50,7 @@ def test_too_few_of_c3_are_no_headline_and_that_is_said():
     classes[:20] = 3
     found = judged(scores_of(1), classes=classes)
     assert found.headline.name == "all"
-    assert any("20 pairs (10 positive)" in note and "by heart" in note for note in found.notes)
+    assert any("20 pairs (10 positive)" in note and "memorising" in note for note in found.notes)
 
 
 def test_unknown_training_pairs_are_said_to_be_unknown():

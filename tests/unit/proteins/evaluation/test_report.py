@@ -147,7 +147,7 @@ def test_the_verdict_is_told_in_words_not_only_in_colour(strength, baseline, wor
 def test_an_earlier_report_is_not_overwritten_unasked(tmp_path, monkeypatch):
     monkeypatch.setattr(plots, "figures", lambda evaluation: {})
     (tmp_path / "report.html").write_text("mine")
-    with pytest.raises(DataError, match=r"holds report\.html already[\s\S]*--overwrite"):
+    with pytest.raises(DataError, match=r"report\.html exists already[\s\S]*--overwrite"):
         write_report(evaluation(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     assert (tmp_path / "report.html").read_text() == "mine"

@@ -17,7 +17,7 @@ from holotype.proteins.prediction.interactome import (
     probabilities,
     score_all,
 )
-from holotype.proteins.prediction.pairs import known_proteins
+from holotype.proteins.prediction.scoring import known_proteins
 from interaction_sets import InMemory, forward_one, model, sequences
 
 PROTEINS = sequences(11)
@@ -185,19 +185,19 @@ def test_nan_is_an_error_and_no_rank():
     net = model()
     net.interaction_layer[8].bias.data.fill_(float("nan"))
     for options in ({}, {"top_k": 2}):
-        with pytest.raises(DataError, match="gives NaN"):
+        with pytest.raises(DataError, match="returned NaN"):
             in_order(net, **options)
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True])
 def test_top_k_is_a_number_of_partners(wrong):
-    with pytest.raises(ParameterError, match="top_k is a whole number from 1 on"):
+    with pytest.raises(ParameterError, match="top_k: expected a whole number"):
         in_order(model(), top_k=wrong)
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 1.5, float("nan"), "0.5"])
 def test_threshold_is_a_probability(wrong):
-    with pytest.raises(ParameterError, match="threshold is a probability"):
+    with pytest.raises(ParameterError, match="threshold: expected a probability"):
         in_order(model(), threshold=wrong)
 
 

@@ -9,7 +9,7 @@ from holotype.errors import DataError
 from holotype.proteins.data.pairs import PairTable
 from holotype.proteins.models import factored
 from holotype.proteins.models.interface import BaseProteinModel
-from holotype.proteins.prediction.pairs import (
+from holotype.proteins.prediction.scoring import (
     evaluating,
     known_proteins,
     length_batches,
@@ -108,7 +108,7 @@ def test_little_room_changes_nothing_of_the_scores(monkeypatch):
     net, proteins = model("cross_attention"), sequences(10)
     table = some_pairs(proteins, 80)
     everything = score_pairs(net, InMemory(proteins), table)
-    monkeypatch.setattr("holotype.proteins.prediction.pairs._KEPT_BYTES", 1)
+    monkeypatch.setattr("holotype.proteins.prediction.scoring._KEPT_BYTES", 1)
     assert np.array_equal(score_pairs(net, InMemory(proteins), table), everything)
 
 

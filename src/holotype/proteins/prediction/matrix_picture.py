@@ -1,4 +1,4 @@
-"""A picture of a matrix of scores, proteins that score alike beside each other."""
+"""A picture of a matrix of scores; proteins with similar scores are neighbours."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from holotype.errors import DataError, MissingExtraError
-from holotype.files import replacing
-from holotype.proteins.prediction.pairs import Floats, Integers
+from holotype.files import writing
+from holotype.proteins.prediction.output import check_output
+from holotype.proteins.prediction.scoring import Floats, Integers
 
 MOST = 1000
-"""The most proteins of a side; a picture of more shows nothing."""
+"""The most proteins of a side; more could not be told apart."""
 ENDINGS = (".png", ".svg", ".pdf")
 _MOST_NAMES = 60
 _MOST_NUMBERS = 16
@@ -23,37 +24,30 @@ def check_picture(path: Path, *, overwrite: bool) -> None:
     """Refuse a picture that cannot be drawn, before anything is computed.
 
     Raises:
-        DataError: its ending, or it is there already.
+        DataError: the ending is not in `ENDINGS`, the file exists, or its folder cannot be written to.
         MissingExtraError: matplotlib is not installed.
     """
     if path.suffix.lower() not in ENDINGS:
         raise DataError(
-            f"{path}: pictures are drawn as {', '.join(ENDINGS)}.",
+            f"{path}: pictures end in {', '.join(ENDINGS)}.",
             given=str(path),
             hint=f"--picture {path.with_suffix('.png')}",
         )
-    if path.exists() and not overwrite:
-        raise DataError(
-            f"{path} is there already.",
-            given=str(path),
-            hint="Give --overwrite to replace it, or another name.",
-        )
-    if not path.parent.is_dir():
-        raise DataError(f"{path}: there is no folder {path.parent}.", given=str(path))
+    check_output(path, overwrite=overwrite)
     _figure()
 
 
 def check_size(rows: int, columns: int) -> None:
-    """Refuse a matrix that is too large to be looked at.
+    """Refuse a matrix that is too large to draw.
 
     Raises:
-        DataError: with how many proteins there may be.
+        DataError: a side has more than `MOST` proteins.
     """
     if max(rows, columns) > MOST:
         raise DataError(
-            f"a picture shows at most {MOST:,} proteins a side, and here are {max(rows, columns):,}.",
+            f"a picture shows at most {MOST:,} proteins a side, got {max(rows, columns):,}.",
             given=max(rows, columns),
-            hint="Leave out --picture, or give a FASTA file of the proteins to be shown.",
+            hint="Leave out --picture, or give a FASTA file of the proteins to show.",
         )
 
 
@@ -64,8 +58,8 @@ def draw_matrix(path: Path, matrix: Floats, rows: Sequence[str], columns: Sequen
         path: the picture, ``.png``, ``.svg`` or ``.pdf``.
         matrix: (R, C) probabilities, NaN where there is none.
         rows: R names.
-        columns: C names; where they are those of the rows, both sides have one order.
-        title: what stands above.
+        columns: C names; if they equal the rows, both sides have the same order.
+        title: of the picture.
     """
     figure_class, backend = _figure()
     same = list(rows) == list(columns)
@@ -81,7 +75,7 @@ def draw_matrix(path: Path, matrix: Floats, rows: Sequence[str], columns: Sequen
     backend(figure)
     axes = figure.add_subplot()
     colours = _colours()
-    # Scores of few proteins lie close together: the colours span what is there, to the next tenth.
+    # Scores of few proteins are close together: the colours span their range, rounded to tenths.
     seen = shown[np.isfinite(shown)]
     low = float(np.floor(seen.min(initial=1) * 10) / 10) if seen.size else 0.0
     high = float(np.ceil(seen.max(initial=0) * 10) / 10) if seen.size else 1.0
@@ -110,16 +104,16 @@ def draw_matrix(path: Path, matrix: Floats, rows: Sequence[str], columns: Sequen
                 axes.text(column, row, f"{value:.2f}"[-3:], ha="center", va="center", fontsize=5.5, color=ink)
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.02)
     bar.set_label("probability of interaction", fontsize=8)
-    with replacing(path) as file:
+    with writing(path) as file:
         figure.savefig(file, dpi=160, format=path.suffix.removeprefix(".") or "png")
     return path
 
 
 def clustered(matrix: Floats) -> Integers:
-    """An order of the rows in which those that are alike are neighbours.
+    """An order of the rows in which similar rows are neighbours.
 
-    Average linkage on the Euclidean distance of rows; of two clusters that are joined, the ends that are
-    nearest meet. What is missing counts as the mean of all.
+    Average linkage on the Euclidean distance of rows; two clusters are joined at their nearest ends. Missing
+    values count as the mean of all.
     """
     count = len(matrix)
     known = np.isfinite(matrix)
@@ -141,7 +135,7 @@ def clustered(matrix: Floats) -> Integers:
 
 
 def _joined(left: list[int], right: list[int], apart: Any) -> list[int]:
-    """Two orders as one, turned so that the nearest ends meet."""
+    """Two orders joined at their nearest ends."""
     ways = [
         (apart[left[-1], right[0]], left, right),
         (apart[left[-1], right[-1]], left, right[::-1]),
@@ -153,10 +147,10 @@ def _joined(left: list[int], right: list[int], apart: Any) -> list[int]:
 
 
 def _short(name: str) -> str:
-    """``P53_HUMAN`` of ``sp|P04637|P53_HUMAN``; long names are cut."""
+    """``P53_HUMAN`` for ``sp|P04637|P53_HUMAN``; long names are cut."""
     parts = name.split("|")
     own = parts[2] if len(parts) == 3 and parts[0] in ("sp", "tr") and parts[2] else name
-    own = own.replace("$", r"\$")  # matplotlib would take what is between two for a formula
+    own = own.replace("$", r"\$")  # matplotlib reads the text between two as a formula
     return own if len(own) <= 40 else f"{own[:39]}…"
 
 
@@ -168,7 +162,7 @@ def _colours() -> Any:
 
 def _figure() -> tuple[Any, Any]:
     try:
-        # Not pyplot: no window, no state of the user's is touched.
+        # Not pyplot, which would open windows and change global state.
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:

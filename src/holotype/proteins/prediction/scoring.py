@@ -1,11 +1,10 @@
 """Scores of given pairs of proteins, each protein encoded once.
 
-There are two kinds of models. One that encodes alone turns each protein into a vector, and pairs of vectors
-are scored by the hundred thousand. One that looks at both proteins at once is given batches of pairs of like
-lengths; what it can compute of a protein without its partner is kept for as long as there is room.
+There are two kinds of models. A model that encodes proteins alone turns each into a vector, and pairs of
+vectors are scored in large numbers at once. A model that looks at both proteins gets batches of pairs of
+similar lengths; what it can compute of a protein without its partner is cached while there is room.
 
-Batches depend on what is asked for alone, never on what happens to be cached: the same question has the
-same answer to the last bit.
+Batches depend only on the pairs, not on the cache: the same question has the same answer to the last bit.
 
 Shapes: N proteins; P pairs; L residues (padded); D embedding width.
 """
@@ -24,40 +23,41 @@ from torch import Tensor, nn
 from holotype.errors import DataError
 from holotype.names import nearest
 from holotype.proteins.models.interface import BaseProteinModel, Prepared, Residues
+from holotype.text import listed
 
 if TYPE_CHECKING:
     from holotype.proteins.data.pairs import PairTable
 
 Progress = Callable[[int, int], None]
-"""Called with what is done so far and with what there is to do."""
+"""Called with the amount done and the total."""
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 Integers = np.ndarray[Any, np.dtype[Any]]
 
 RESIDUES_PER_BATCH = 16384
-"""Residues, padding included, that a model is given at once."""
+"""Residues of a batch, padding included."""
 _PAIRS_AT_ONCE = 16384
-# What a model that looks at both proteins holds grows with the product of their lengths.
+# The memory of a model that looks at both proteins grows with the product of their lengths.
 _PRODUCT_PER_BATCH = 2**20
-_GROUP = 64  # proteins of a side whose pairs are scored together, so that what is known of them is reused
+_GROUP = 64  # proteins of a side whose pairs are scored together, so that their cached tensors are reused
 _KEPT_BYTES = 2**28
 
 
 class ProteinEmbeddings(Protocol):
-    """What is asked of embeddings here; `holotype.proteins.data.embeddings.Embeddings` does it.
+    """The interface of embeddings here; `holotype.proteins.data.embeddings.Embeddings` has it.
 
     Attributes:
         dim: D, the width of a row.
-        record: what made them.
+        record: the encoder record.
     """
 
     dim: int
     record: Any
 
     def __contains__(self, name: object, /) -> bool:
-        """Is there a protein of that name?"""
+        """Whether there is a protein of that name."""
 
     def __getitem__(self, name: str, /) -> np.ndarray[Any, Any]:
-        """(rows, D): one row a residue, or one row in all."""
+        """(rows, D): a row for each residue, or one row."""
 
 
 def score_pairs(
@@ -69,13 +69,13 @@ def score_pairs(
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
 ) -> Floats:
-    """Score pairs of proteins, in the order in which they are given.
+    """Score pairs of proteins, in their order.
 
     Args:
-        net: a protein interaction model. It is used in evaluation mode on `device`, where it stays.
+        net: a protein interaction model. It is moved to `device` and used in evaluation mode.
         embeddings: of every protein that occurs in a pair.
         table: the pairs; the first protein of each is the model's first one.
-        residues_per_batch: how many residues, padding included, the model is given at once.
+        residues_per_batch: residues of a batch, padding included.
         device: where to run.
         progress: called with the pairs done and the pairs in all.
 
@@ -83,7 +83,7 @@ def score_pairs(
         (P,) logits, those of `forward` up to rounding.
 
     Raises:
-        DataError: a protein has no embedding, or embeddings are not as wide as the model takes them.
+        DataError: a protein has no embedding, or the embeddings have another width than the model takes.
     """
     used, places = np.unique(np.concatenate([table.a, table.b]), return_inverse=True)
     names = [table.proteins[index] for index in used]
@@ -101,7 +101,7 @@ def known_proteins(
     residues_per_batch: int = RESIDUES_PER_BATCH,
     progress: Progress | None = None,
 ) -> EncodedProteins | ResidueProteins:
-    """Proteins of which a model knows all that it can without their partners."""
+    """Proteins, with everything that a model can compute of them without their partners."""
     if getattr(net, "encodes_alone", False) and isinstance(net, BaseProteinModel):
         encoded = encode_batches(net, embeddings, names, residues_per_batch, progress)
         return EncodedProteins(net, net.prepare(encoded))
@@ -113,7 +113,7 @@ class EncodedProteins:
 
     Args:
         net: the model, in evaluation mode.
-        prepared: what its `prepare` returned; tensors whose first dimension is N.
+        prepared: from its `prepare`; tensors whose first dimension is N.
     """
 
     def __init__(self, net: BaseProteinModel, prepared: tuple[Tensor, ...]) -> None:
@@ -139,19 +139,19 @@ class EncodedProteins:
     def _rows(self, which: range | Integers) -> tuple[Tensor, ...]:
         if isinstance(which, range):
             return tuple(part[which.start : which.stop] for part in self.prepared)
-        # A copy: torch warns of arrays that cannot be written to, as those of pairs are.
+        # A copy: torch warns about read-only arrays, and those of pairs are read-only.
         index = torch.from_numpy(np.array(which, np.int64)).to(self.prepared[0].device)
         return tuple(part[index] for part in self.prepared)
 
 
 class ResidueProteins:
-    """Proteins for a model that looks at both of a pair at once.
+    """Proteins for a model that looks at both proteins of a pair.
 
     Args:
         net: the model, in evaluation mode.
         embeddings: of the proteins.
         names: the proteins.
-        residues_per_batch: how many residues of either side to give to the model at once.
+        residues_per_batch: residues of a batch on either side, padding included.
     """
 
     def __init__(
@@ -191,7 +191,7 @@ class ResidueProteins:
         return self.score(a, b).reshape(len(rows), len(columns))
 
     def _side(self, which: Integers) -> tuple[Prepared, Tensor]:
-        """One side of a batch: what is known of its proteins, padded, and (B, L) padding."""
+        """One side of a batch: the prepared proteins, padded, and (B, L) padding."""
         proteins = [self._protein(int(index)) for index in which]
         longest = int(self.lengths[which].max())
         residues = tuple(
@@ -205,7 +205,7 @@ class ResidueProteins:
         if index in self._kept:
             self._kept.move_to_end(index)
             return self._kept[index]
-        # One at a time: in a batch, rounding would depend on which others are missing just now.
+        # One at a time: in a batch, rounding would depend on which others are not cached.
         emb, padding = stacked(self.embeddings, [self.names[index]], parameter_of(self.net))
         residues = Residues(emb, padding)
         prepared = (
@@ -251,7 +251,7 @@ def encode_batch(net: BaseProteinModel, embeddings: ProteinEmbeddings, names: Se
 
 
 def length_batches(lengths: Sequence[int], residues_per_batch: int) -> list[Integers]:
-    """Indices in batches of like lengths, the longest first; a batch has at least one."""
+    """Indices in batches of similar lengths, the longest first; no batch is empty."""
     order = np.argsort(-np.asarray(lengths, np.int64), kind="stable")
     batches, start = [], 0
     while start < len(order):
@@ -264,7 +264,7 @@ def length_batches(lengths: Sequence[int], residues_per_batch: int) -> list[Inte
 def pair_batches(
     lengths: Integers, a: Integers, b: Integers, residues_per_batch: int = RESIDUES_PER_BATCH
 ) -> Iterator[Integers]:
-    """Positions of pairs, in batches of like lengths that come back to the same proteins soon.
+    """Positions of pairs, in batches of similar lengths in which the same proteins come soon again.
 
     Args:
         lengths: (N,) of the proteins.
@@ -301,7 +301,7 @@ def stacked(embeddings: ProteinEmbeddings, names: Sequence[str], like: Tensor) -
     """(B, L, D) embeddings in the dtype and on the device of `like`, and (B, L) padding."""
     arrays = [embeddings[name] for name in names]
     longest = max(len(array) for array in arrays)
-    # Sent in the type they are stored in, which is often half as large.
+    # Moved in the dtype of the file, which is often half as large.
     emb = np.zeros((len(arrays), longest, arrays[0].shape[1]), arrays[0].dtype)
     for row, array in enumerate(arrays):
         emb[row, : len(array)] = array
@@ -314,14 +314,13 @@ def check_embeddings(net: nn.Module, embeddings: ProteinEmbeddings, names: Seque
     """Refuse proteins without embeddings, and embeddings of another width than the model takes.
 
     Raises:
-        DataError: it names the first of those that are missing.
+        DataError: the message names the first few proteins, or both widths.
     """
     missing = [name for name in names if name not in embeddings]
     if missing:
         known = [str(name) for name in getattr(embeddings, "names", ())]
-        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise DataError(
-            f"{len(missing)} of {len(names)} proteins have no embedding: {shown}.",
+            f"{len(missing):,} of {len(names):,} proteins have no embedding: {listed(missing)}.",
             given=missing[0],
             nearest=nearest(missing[0], known, 1),
             hint="Add them: holotype embed proteins.fasta --encoder … -o the-same.emb",
@@ -338,7 +337,7 @@ def check_embeddings(net: nn.Module, embeddings: ProteinEmbeddings, names: Seque
 
 @contextmanager
 def evaluating(net: nn.Module, device: str | torch.device | None = None) -> Iterator[None]:
-    """Evaluation mode without gradients, on a device; afterwards training mode is as it was."""
+    """Evaluation mode without gradients, on a device; the training mode is restored afterwards."""
     was_training = net.training
     if device is not None:
         net.to(device)
@@ -351,7 +350,7 @@ def evaluating(net: nn.Module, device: str | torch.device | None = None) -> Iter
 
 
 def parameter_of(net: nn.Module) -> Tensor:
-    """A parameter, for its dtype and device."""
+    """A parameter of the network, for its dtype and device."""
     return next(net.parameters(), torch.empty(0))
 
 

@@ -1,13 +1,13 @@
-"""What an interrupted prediction leaves behind, and how it goes on from there.
+"""Resuming an interrupted prediction.
 
-Beside the output OUT there are, until it is complete:
+Until the output OUT is complete, these files stand beside it:
 
 - ``OUT.partial``: the listed pairs of the blocks that are done, appended, 12 bytes each;
-- ``OUT.partial.json``: what was asked, how many blocks are done, and how much of ``OUT.partial`` they are;
-- ``OUT.partial.best``: of a ranking, the best partners so far instead, and of how many blocks.
+- ``OUT.partial.json``: what was asked, the number of blocks done, and their bytes in ``OUT.partial``;
+- ``OUT.partial.best``: for a ranking, the best partners so far instead, and the number of blocks.
 
-Only what is on the disk is recorded as done, and a record replaces the one before in one step. So a process
-that dies at any line leaves a state from which the same question is answered to the same bytes.
+Only what is on the disk is recorded as done, and each record replaces the one before atomically. So a process
+that dies at any line leaves a state from which the same question gives the same bytes.
 """
 
 from __future__ import annotations
@@ -22,30 +22,31 @@ from typing import Any
 import numpy as np
 
 from holotype.errors import DataError, HolotypeError, StoreError
-from holotype.files import replace_file
+from holotype.files import write_file
 from holotype.proteins.prediction.interactome import Scores
-from holotype.proteins.prediction.pairs import Integers
+from holotype.proteins.prediction.output import check_output
+from holotype.proteins.prediction.scoring import Integers
 from holotype.store.locks import try_lock
 
 PAIR = np.dtype([("a", "<i4"), ("b", "<i4"), ("logit", "<f4")])
-_EVERY_S = 2.0  # how often to wait for the disk
+_EVERY_S = 2.0  # between two fsyncs
 _READ_PAIRS = 2**17
 
 
-class Partial:
-    """The answers so far to one question.
+class UnfinishedPrediction:
+    """The scores so far of one prediction.
 
     Args:
-        output: the file that it will become.
-        asked: what is asked, as plain data. Only the same question is gone on with.
-        overwrite: replace `output`, and forget what is left of another question.
+        output: the file that will hold them.
+        asked: the question, as plain data. Only the same question is resumed.
+        overwrite: replace `output`, and discard the scores of another question.
 
     Attributes:
-        blocks: how many blocks are done.
+        blocks: the number of blocks done.
 
     Raises:
-        DataError: `output` is there already, what is left is of another question, or another process
-            is at it.
+        DataError: `output` exists, the scores left there are of another question, or another process is
+            writing them.
     """
 
     def __init__(self, output: Path, asked: Mapping[str, Any], *, overwrite: bool = False) -> None:
@@ -64,41 +65,40 @@ class Partial:
                 raise DataError(
                     f"another process is writing {output}.",
                     given=str(output),
-                    hint="Wait for it, or stop it.",
+                    hint="Wait until it has finished, or stop it.",
                 )
-            check_output(output, overwrite=overwrite)  # again: it may just have finished
-            self._go_on(forget=overwrite)
+            check_output(output, overwrite=overwrite)  # again: that process may have finished just now
+            self._resume(forget=overwrite)
         except BaseException:
             self._file.close()
             raise
 
-    def __enter__(self) -> Partial:
+    def __enter__(self) -> UnfinishedPrediction:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             self._file.close()
-        except OSError as late:  # what was still to be written does not fit either
+        except OSError as late:  # the rest of the buffer did not fit either
             error = error or late
         if isinstance(error, OSError) and not isinstance(error, HolotypeError):
             raise StoreError(
-                f"cannot write {self.output}: {error.strerror or error}.",
+                f"{self.output} cannot be written: {error.strerror or error}.",
                 given=str(self.output),
-                hint="What is done is kept beside it: put that right, and give the same command again.",
+                hint="The scores so far are kept beside it: solve the problem and repeat the command.",
             ) from error
 
-    def _go_on(self, *, forget: bool) -> None:
-        """Take over what an earlier process has left."""
+    def _resume(self, *, forget: bool) -> None:
+        """Continue with the scores that an earlier process left."""
         left = self._read_record()
         same = left is not None and left["asked"] == self._asked
         if left is not None and not same and not forget:
             keys = sorted({*self._asked, *left["asked"]})
             differ = [key for key in keys if self._asked.get(key) != left["asked"].get(key)]
             raise DataError(
-                f"{self._data} holds what an interrupted prediction left, and that was asked something else "
-                f"({', '.join(differ)}).",
+                f"{self._data} holds another interrupted prediction ({', '.join(differ)} differ).",
                 given=str(self._data),
-                hint="Give that command again to complete it, --overwrite to begin anew, or another output.",
+                hint="Repeat that command to complete it, use --overwrite, or name another output.",
             )
         if left is not None and same and os.fstat(self._file.fileno()).st_size >= left["bytes"]:
             self.blocks, self._bytes = left["blocks"], left["bytes"]
@@ -121,7 +121,7 @@ class Partial:
 
     def _write_record(self) -> None:
         record = {"asked": self._asked, "blocks": self.blocks, "bytes": self._bytes}
-        replace_file(self._record, json.dumps(record).encode())
+        write_file(self._record, json.dumps(record).encode())
         self._last = time.monotonic()
 
     def append(self, scores: Scores) -> None:
@@ -135,21 +135,21 @@ class Partial:
             self.flush()
 
     def flush(self) -> None:
-        """Put what was appended on the disk, then record it."""
+        """Write what was appended to the disk, then record it."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._write_record()
 
     def keep(self, keys: Integers) -> None:
-        """Keep a ranking that the next block is in, now and then."""
+        """Note that a ranking includes the next block; save it from time to time."""
         self.blocks += 1
         if time.monotonic() - self._last >= _EVERY_S:
             head = np.array([self.blocks, *keys.shape], "<i8")
-            replace_file(self._best, head.tobytes() + np.ascontiguousarray(keys, "<i8").tobytes())
+            write_file(self._best, head.tobytes() + np.ascontiguousarray(keys, "<i8").tobytes())
             self._last = time.monotonic()
 
     def best(self, shape: tuple[int, ...]) -> Integers | None:
-        """The ranking that was kept, or None; `blocks` then tells how many blocks are in it."""
+        """The saved ranking, or None; `blocks` is then the number of blocks in it."""
         try:
             left = np.frombuffer(self._best.read_bytes(), "<i8")
         except (OSError, ValueError):
@@ -160,7 +160,7 @@ class Partial:
         return left[3:].reshape(shape).astype(np.int64)
 
     def scores(self) -> Iterator[Scores]:
-        """All listed pairs, some at a time."""
+        """All listed pairs, in portions."""
         self._file.flush()
         self._file.seek(0)
         while chunk := self._file.read(_READ_PAIRS * PAIR.itemsize):
@@ -168,32 +168,6 @@ class Partial:
             yield Scores(rows["a"], rows["b"], rows["logit"])
 
     def remove(self) -> None:
-        """Clear up, when the output is complete."""
+        """Remove the files, once the output is complete."""
         for path in (self._best, self._record, self._data):
             path.unlink(missing_ok=True)
-
-
-def check_output(output: Path, *, overwrite: bool) -> None:
-    """Refuse an output that cannot be written, or that is there already.
-
-    Raises:
-        DataError: and nothing was changed.
-    """
-    if output.is_dir():
-        raise DataError(
-            f"{output} is a folder.", given=str(output), hint=f"Name a file: -o {output}/scores.tsv"
-        )
-    if output.exists() and not overwrite:
-        raise DataError(
-            f"{output} is there already.",
-            given=str(output),
-            hint="Give --overwrite to replace it, or another -o.",
-        )
-    if not output.parent.is_dir():
-        raise DataError(
-            f"{output}: there is no folder {output.parent}.",
-            given=str(output),
-            hint=f"mkdir -p {output.parent}",
-        )
-    if not os.access(output.parent, os.W_OK):
-        raise DataError(f"{output}: the folder {output.parent} may not be written to.", given=str(output))

@@ -1,12 +1,13 @@
-"""Scored pairs as a file: tab-separated text, or Parquet.
+"""Files of scored pairs: tab-separated text, or Parquet.
 
-Columns: ``protein_a protein_b [label] score logit``, where the score is a calibrated probability,
-sigmoid(logit / temperature), and the label is there if the pairs came with one.
+Columns: ``protein_a protein_b [label] score logit``. The score is a calibrated probability,
+sigmoid(logit / temperature); the label column is written if the pairs have labels.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,29 +15,45 @@ from typing import Any
 import numpy as np
 
 from holotype.errors import DataError, MissingExtraError
+from holotype.files import check_new
 from holotype.proteins.prediction.interactome import Scores, probabilities
-from holotype.proteins.prediction.pairs import Integers
+from holotype.proteins.prediction.scoring import Integers
 
 ENDINGS = (".tsv", ".parquet")
 
 
 def check_ending(path: Path) -> str:
-    """The format that a path asks for.
+    """The format of a path, by its ending.
 
     Raises:
-        DataError: neither of `ENDINGS`.
-        MissingExtraError: Parquet, and pyarrow is not installed.
+        DataError: the ending is not in `ENDINGS`.
+        MissingExtraError: the format is Parquet, and pyarrow is not installed.
     """
     ending = path.suffix.lower()
     if ending not in ENDINGS:
         raise DataError(
-            f"{path}: scores are written as {' or '.join(ENDINGS)}, not as {ending or 'nothing'}.",
+            f"{path}: the output must end in {' or '.join(ENDINGS)}, not in {ending or 'nothing'}.",
             given=str(path),
             hint=f"-o {path.with_suffix('.tsv')}",
         )
     if ending == ".parquet":
         _pyarrow()
     return ending
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Refuse an output that exists or whose folder cannot be written to.
+
+    Raises:
+        DataError: nothing was changed.
+    """
+    check_new(path, overwrite=overwrite)
+    if not path.parent.is_dir():
+        raise DataError(
+            f"{path}: no folder named {path.parent}.", given=str(path), hint=f"mkdir -p {path.parent}"
+        )
+    if not os.access(path.parent, os.W_OK):
+        raise DataError(f"{path}: the folder {path.parent} is not writable.", given=str(path))
 
 
 def write_table(
@@ -47,18 +64,18 @@ def write_table(
     temperature: float,
     labels: Integers | None = None,
 ) -> int:
-    """Write pairs into a new file.
+    """Write scored pairs to a new file.
 
     Args:
         path: the file.
-        ending: its format, one of `ENDINGS`; the path may end otherwise.
-        names: the proteins that the indices count through.
-        parts: the pairs, some at a time.
-        temperature: what logits are divided by.
+        ending: its format, one of `ENDINGS`; the path may have another ending.
+        names: the proteins that the indices refer to.
+        parts: the pairs, in portions.
+        temperature: the logits are divided by it.
         labels: of all pairs, in the same order.
 
     Returns:
-        How many pairs there were.
+        The number of pairs.
     """
     rows = 0
     with _WRITERS[ending](path, names, labels is not None) as writer:
@@ -91,7 +108,7 @@ class _Text:
             part.logits.tolist(),
         ]
         line = "%s\t%s\t%.6g\t%.6g\n" if labels is None else "%s\t%s\t%d\t%.6g\t%.6g\n"
-        # One format for all lines: half the time of one format a line.
+        # One format string for all lines takes half the time of one for each.
         values = tuple(itertools.chain.from_iterable(zip(*columns, strict=True)))
         self._file.write(line * len(part.a) % values)
 
@@ -99,7 +116,7 @@ class _Text:
 class _Parquet:
     def __init__(self, path: Path, names: Sequence[str], labelled: bool) -> None:
         self._arrow, parquet = _pyarrow()
-        # Names are stored once, pairs as places in the list of names.
+        # Names are stored once, pairs as indices into them.
         self._names = self._arrow.array(names, self._arrow.string())
         name = self._arrow.dictionary(self._arrow.int32(), self._arrow.string())
         kinds = [("protein_a", name), ("protein_b", name)]
