@@ -75,7 +75,7 @@ def test_json_is_the_whole_evaluation(files, capsys):
 def test_ranks_only(files, capsys):
     assert evaluate("--predictions", files / "good.tsv", "--ranks-only", "--resamples", 0) == 0
     out = capsys.readouterr().out
-    assert "not applicable" in " ".join(out.split())
+    assert "left out" in " ".join(out.split())
     assert "MCC" not in out
 
 
@@ -177,7 +177,7 @@ def test_a_model_on_a_dataset(trained, tmp_path, capsys):
     assert evaluate(*words, "-o", tmp_path / "out") == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "embedding_cosine" in out
-    assert "does not say what it was trained on" in out
+    assert "does not record its training pairs" in out
     found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert found["calibration"]["temperature"] == 2.0
     assert set(found["subsets"]) == {"all", "C1", "C2", "C3"}
@@ -212,7 +212,7 @@ def test_embeddings_of_other_sequences_are_refused(trained, tmp_path, capsys):
         evaluate(trained / "run", "--data", trained / "data.yaml", "--embeddings", tmp_path / "other.emb")
         == 1
     )
-    assert "1 of 30 proteins have other sequences" in capsys.readouterr().err
+    assert "holds 'p59' with another sequence" in capsys.readouterr().err
 
 
 def test_a_split_that_is_not_there_is_told(trained, capsys):

@@ -1,12 +1,12 @@
-"""`v2` and `multihead_attention`: the residues of a protein look at each other before they are averaged.
+"""`v2` and `multihead_attention`: self-attention over the residues of a protein, then their mean.
 
 Source: the published classifiers of these names for ESM-C embeddings, whose checkpoints fit: same
 parameter names, shapes and order, 740,609 and 2,056,961 parameters. Attention and encoder layers are those of
 Vaswani et al. 2017, "Attention Is All You Need" (sections 3.1 and 3.2.2), without position encoding: a
 language model's embeddings carry the position already.
 
-Differs: padding that holds NaN is without effect, impossible lengths are errors, and `symmetry` offers
-a score that does not depend on the order of the two proteins.
+Differs: NaN at padding has no effect, impossible lengths are errors, and `symmetry` offers a score that does
+not depend on the order of the two proteins.
 
 Shapes: B pairs; L residues (padded); D embedding width; H hidden width.
 """

@@ -6,8 +6,8 @@ al. 2015, "Embedding Entities and Relations" (DistMult), it is symmetric:
 
     u = U h,    logit(a, b) = sum_k s_k u_k(a) u_k(b) / sqrt(K) + l(a) + l(b)
 
-where h is a hidden layer on the protein's standardised features and l a linear layer on h, how readily a
-protein interacts at all. `s` starts as +1, -1, +1, …: proteins attract by likeness and by difference.
+where h is a hidden layer on the protein's standardised features, and l a linear layer on h: how readily the
+protein interacts in general. `s` starts as +1, -1, +1, …: both likeness and difference can raise the score.
 
 Differs from Kim et al.: the projections are shared, no nonlinearity follows the product, and the linear terms
 are added. With `groups`, every encoder's features have a form of their own, and the logits are averaged.
@@ -48,10 +48,9 @@ class SymmetricBilinearProteinClassifier(PooledModel):
         rank: K, the rank of the form.
         dropout: probability after the hidden layer.
         input_dropout: probability of leaving out a feature.
-        pooling: statistics along the chain. Proteins that were pooled before come as one residue, and have
-            the mean only.
-        groups: the widths of several encoders whose embeddings stand beside each other, D in all; None
-            for one.
+        pooling: statistics along the chain. Proteins that were pooled before have one row, and only the mean.
+        groups: the widths of several encoders whose embeddings are joined side by side, D in total; None for
+            one.
 
     Raises:
         ParameterError: a parameter is out of range, or the groups do not add up to `input_dim`.

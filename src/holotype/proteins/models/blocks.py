@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from holotype.errors import ParameterError
 from holotype.proteins.models.dropout_attention import attention
+from holotype.text import bulleted
 
 Symmetry = Literal["none", "average", "sum"]
 
@@ -23,8 +24,8 @@ def masked_mean(x_BLH: Tensor, padding_BL: Tensor) -> Tensor:
     """Average over the residues that are not padding.
 
     Args:
-        x_BLH: (B, L, H); padding may hold anything, NaN too.
-        padding_BL: (B, L), True at padding; at least one residue of each protein is not.
+        x_BLH: (B, L, H); padding may hold any values, NaN, too.
+        padding_BL: (B, L), True at padding; each protein has at least one residue.
 
     Returns:
         (B, H) in the dtype of `x_BLH`; the sum is taken in float32 at least, since that of a long
@@ -53,7 +54,7 @@ class MultiHeadAttention(nn.Module):
         self.out_proj = nn.Linear(hidden_dim, hidden_dim)
 
     def forward(self, query_BLH: Tensor, context_BLH: Tensor, padding_BL: Tensor) -> Tensor:
-        """Let each position of `query_BLH` look at the residues of `context_BLH`.
+        """Attend from each position of `query_BLH` to the residues of `context_BLH`.
 
         Args:
             query_BLH: (B, Lq, H).
@@ -77,7 +78,7 @@ class MultiHeadAttention(nn.Module):
         return F.linear(x_BLH, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
 
     def attend(self, q_BLH: Tensor, k_BLH: Tensor, v_BLH: Tensor, padding_BL: Tensor) -> Tensor:
-        """The heads' results beside each other, (B, Lq, H), before the last linear layer."""
+        """The results of all heads, concatenated, (B, Lq, H), before the last linear layer."""
         x_BNLh = attention(
             self._split_heads(q_BLH),
             self._split_heads(k_BLH),
@@ -181,13 +182,13 @@ def init_weights(module: nn.Module) -> None:
 
 
 def check_parameters(model: nn.Module, *, dropout: float, symmetry: str, **counts: Any) -> None:
-    """Refuse constructor parameters that make no network.
+    """Refuse constructor parameters that are out of range.
 
     Args:
         model: the model that is being built; the error names its class.
         dropout: a probability.
         symmetry: one of `Symmetry`.
-        counts: whole numbers that are at least 1: input_dim, hidden_dim, num_heads, num_layers.
+        counts: whole numbers, at least 1: input_dim, hidden_dim, num_heads, num_layers.
 
     Raises:
         ParameterError: it lists everything that is wrong.
@@ -209,7 +210,7 @@ def check_parameters(model: nn.Module, *, dropout: float, symmetry: str, **count
 
 
 def count_problems(counts: Mapping[str, Any]) -> list[str]:
-    """One line for each that is no whole number from 1 on."""
+    """A line for each value that is not a whole number of at least 1."""
     return [
         f"{name}={value!r}: expected a whole number, at least 1"
         for name, value in counts.items()
@@ -218,7 +219,7 @@ def count_problems(counts: Mapping[str, Any]) -> list[str]:
 
 
 def probability_problems(probabilities: Mapping[str, Any]) -> list[str]:
-    """One line for each that is no probability."""
+    """A line for each value that is not a probability."""
     return [
         f"{name}={value!r}: expected a probability, 0 to 1"
         for name, value in probabilities.items()
@@ -227,14 +228,13 @@ def probability_problems(probabilities: Mapping[str, Any]) -> list[str]:
 
 
 def refuse(model: nn.Module, problems: list[str]) -> None:
-    """Raise one error that lists all problems of constructor parameters; none, if there are none.
+    """Raise one error that lists all problems of constructor parameters, if there are any.
 
     Raises:
         ParameterError: `problems` is not empty.
     """
     if problems:
         raise ParameterError(
-            f"{type(model).__name__} cannot be built with these parameters:\n"
-            + "\n".join(f"  - {problem}" for problem in problems),
+            f"{type(model).__name__} cannot be built with these parameters:\n{bulleted(problems)}",
             problems=problems,
         )

@@ -1,4 +1,4 @@
-"""`contact_map`: which residues of two proteins may touch, and how much stands out of that map.
+"""`contact_map`: predicts which residues of two proteins touch, and scores the peaks of that map.
 
 Source: Sledzieski et al. 2021, "D-SCRIPT translates genome to phenome with sequence-based, structure-aware,
 genome-scale predictions of protein-protein interactions", STAR Methods:
@@ -12,15 +12,15 @@ genome-scale predictions of protein-protein interactions", STAR Methods:
                   logit = k (p - x0),    k = 20 at the start
 
 Differs: layer norm over the h channels of t stands where batch norm does, and none before the sigmoid, so
-that neither padding nor the other pairs of a batch have an effect, in training either, and a map can be made
-in parts. The kernel is symmetric, 0 <= theta <= 1 and lambda, gamma >= 0 by construction, not by clamping
-after each step. x0 is learned, and begins where the p of a fresh network is (published: 0.5 always), so that
-the first probabilities are not all near 0. `forward` returns the logit: its sigmoid is the published
+that neither padding nor the other pairs of a batch have an effect, even in training, and a map can be
+computed in parts. The kernel is symmetric, 0 <= theta <= 1 and lambda, gamma >= 0 by construction, not by
+clamping after each step. x0 is learned, and begins where the p of a fresh network is (published: 0.5 always),
+so that the first probabilities are not all near 0. `forward` returns the logit: its sigmoid is the published
 activation.
 
-Memory: a map is made some rows at a time, and in training made again for the gradient, so that a pair of
+Memory: a map is computed some rows at a time, and in training again for the gradient, so that a pair of
 residues takes some dozens of bytes, not h or 2 d numbers. A pair of 2,000 x 2,000 residues takes 70 MiB, and
-500 MiB in training (measured); both grow with La Lb. A graph that was compiled or exported makes the map at
+500 MiB in training (measured); both grow with La Lb. A compiled or exported graph computes the map at
 once.
 
 Shapes: B pairs; La, Lb residues (padded), I rows of the map at a time; D embedding width; d, h as above.
@@ -125,7 +125,7 @@ class ContactMapProteinClassifier(BaseProteinModel):
     def contact_map(self, emb_a: Tensor, emb_b: Tensor, lengths_a: Tensor, lengths_b: Tensor) -> Tensor:
         """Estimate for each pair of residues whether they touch, if the proteins interact.
 
-        Learned from interactions alone, it is a reason for the score rather than a structure.
+        It is learned from interactions only, so it explains the score and does not predict a structure.
 
         Args:
             emb_a: (B, La, D), as for `forward`.
@@ -163,7 +163,7 @@ class ContactMapProteinClassifier(BaseProteinModel):
         weighted_BAB = weighted_BAB.masked_fill(outside_BAB, 0)
         cells_B = padding_a.logical_not().sum(1) * padding_b.logical_not().sum(1)
         mean_B = weighted_BAB.sum((1, 2)) / cells_B
-        # With 0 at padding, the mean of squares is to be had without another map.
+        # With 0 at padding, the mean of squares needs no other map.
         variance_B = (weighted_BAB.square().sum((1, 2)) / cells_B - mean_B.square()).clamp(min=0)
         threshold_B = mean_B + gamma * variance_B
         above_BAB = (weighted_BAB - threshold_B[:, None, None]).relu().masked_fill(outside_BAB, 0)
@@ -195,10 +195,10 @@ class ContactMapProteinClassifier(BaseProteinModel):
         return logits
 
     def _spread(self, z_BId: Tensor, z_BJd: Tensor, inside_BIJ: Tensor, kernel: Tensor) -> Tensor:
-        """What some rows contribute to the convolution, (B, I + s, Lb + s), s = kernel size - 1.
+        """The contribution of some rows to the convolution, (B, I + s, Lb + s), s = kernel size - 1.
 
-        A convolution to one channel, turned round: each cell adds its product with the kernel to the cells
-        about it.
+        A transposed view of a convolution to one channel: each cell adds its product with the kernel to its
+        neighbours.
         """
         gap_BIJd = z_BId[:, :, None] - z_BJd[:, None]
         gap_BIJd = gap_BIJd.abs() if gap_BIJd.requires_grad else gap_BIJd.abs_()

@@ -1,11 +1,11 @@
-"""`cross_attention`: the residues of each protein look at their own protein and at the other one.
+"""`cross_attention`: residues attend to their own protein and to the partner.
 
 Source: the published classifier of that name for ESM-C embeddings, whose checkpoints fit: same parameter
 names, shapes and order, 1,003,777 parameters. The attention is that of Vaswani et al. 2017, "Attention Is All
 You Need", section 3.2.2; one set of weights serves a -> b and b -> a.
 
-Differs: padding that holds NaN is without effect, impossible lengths are errors, and `symmetry` offers
-a score that does not depend on the order of the two proteins.
+Differs: NaN at padding has no effect, impossible lengths are errors, and `symmetry` offers a score that does
+not depend on the order of the two proteins.
 
 Shapes: B pairs; La, Lb residues (padded); D embedding width; H hidden width.
 """
@@ -105,7 +105,7 @@ class CrossAttentionProteinClassifier(BaseProteinModel):
         return Prepared(self.cross_attention.project(x_BLH), (masked_mean(within_BLH, residues.padding),))
 
     def score_residues(self, a: Prepared, padding_a: Tensor, b: Prepared, padding_b: Tensor) -> Tensor:
-        """Score pairs of prepared proteins; only the attention between the two is left to do."""
+        """Score pairs of prepared proteins; only the attention between the two remains."""
         return interaction_logits(
             self.interaction_layer,
             self._add_partner(a, padding_a, b, padding_b),

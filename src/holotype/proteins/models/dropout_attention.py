@@ -1,12 +1,12 @@
 """Scaled dot-product attention with dropout on its weights, on a CPU, in little memory.
 
-torch's fast attention for CPUs takes no dropout; with it, torch goes through the (L, L) weights of every head
-several times, keeps them for the gradient, and draws its random numbers one by one. That is most of the time
-in which `v2` trains. Here the weights are made in blocks that fit the cache, forgotten, and made again for
-the gradient, as in Dao et al. 2022, "FlashAttention", algorithm 4; a random number is one byte.
+torch's fast attention for CPUs has no dropout; with dropout, torch reads the (L, L) weights of every head
+several times, keeps them for the gradient, and draws its random numbers one by one. That is most of the
+training time of `v2`. Here the weights are computed in blocks that fit the cache, discarded, and computed
+again for the gradient, as in Dao et al. 2022, "FlashAttention", algorithm 4; a random number is one byte.
 
 Differs from `torch.nn.functional.scaled_dot_product_attention`: the probability is rounded to a
-multiple of 1/256, and the second derivative is not to be had.
+multiple of 1/256, and there is no second derivative.
 
 Shapes: B pairs; N heads; Lq, Lk residues; C queries at a time; h = H / N.
 """
@@ -26,14 +26,14 @@ _WEIGHTS_AT_ONCE = 2**19
 
 
 def attention(q_BNLh: Tensor, k_BNLh: Tensor, v_BNLh: Tensor, padding_BL: Tensor, dropout: float) -> Tensor:
-    """Let queries look at the residues that are not padding.
+    """Attend to the residues that are not padding.
 
     Args:
         q_BNLh: (B, N, Lq, h).
         k_BNLh: (B, N, Lk, h), finite everywhere.
         v_BNLh: (B, N, Lk, h), finite everywhere.
-        padding_BL: (B, Lk), True where keys are padding; at least one of each row is not.
-        dropout: with what probability each weight is dropped; 0 in evaluation.
+        padding_BL: (B, Lk), True where keys are padding; each row has at least one that is not.
+        dropout: the probability of dropping a weight; 0 in evaluation.
 
     Returns:
         (B, N, Lq, h).
@@ -84,9 +84,9 @@ class _DropoutAttention(torch.autograd.Function):
 
 
 def _blocks(q: Tensor, padding: Tensor) -> Iterator[tuple[int, slice, slice, Tensor | None]]:
-    """Proteins, and of each as many queries at a time as have few enough weights.
+    """Blocks of each protein: as many queries at a time as their weights allow.
 
-    With each block come the keys without the padding at their end, and what is padding among them, if any.
+    A block has the keys without the padding at their end, and the mask of padding among them, if any.
     """
     heads, length = q.shape[1:3]
     places = torch.arange(1, padding.shape[1] + 1)
@@ -109,7 +109,7 @@ def _weights(q_NCh: Tensor, k_NLh: Tensor, hidden_L: Tensor | None) -> Tensor:
 
 
 def _kept(weights: Tensor, level: int, seed: int) -> Tensor:
-    """Which weights are kept, of the shape of `weights`: the same for the same seed."""
+    """Which weights are kept, in the shape of `weights`; the same for the same seed."""
     count = weights.numel()
     generator = torch.Generator().manual_seed(seed)
     words = torch.empty(-(-count // 8), dtype=torch.int64).random_(-(2**63), None, generator=generator)

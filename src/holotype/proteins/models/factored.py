@@ -1,13 +1,12 @@
-"""The interaction head over all pairs of two sets of proteins, its first layer computed once a protein.
+"""The interaction head over all pairs of two sets of proteins, its first layer computed once per protein.
 
-The first layer of the head is linear, and it is given [a, b]: W [a, b] + c = (Wa a + c) + (Wb b) = u + v. So
+The first layer of the head is linear, and its input is [a, b]: W [a, b] + c = (Wa a + c) + (Wb b) = u + v. So
 u and v are made once for each protein, and a pair begins with their sum. The norm that follows needs no pass
 over that sum either: with u and v centred, its variance is (|u|² + |v|² + 2 u·v) / H, where u·v for all pairs
 is one matrix product; and since the deviation d is positive, relu(x / d + bias) = relu(x + d bias) / d, so
-that the division can wait until after the second layer. With ``symmetry="sum"``, only the part for a + b
-comes apart.
+that the division can follow the second layer. With ``symmetry="sum"``, only the part for a + b is split.
 
-Everything is computed in the dtype of the vectors; what differs from `interaction_logits` is rounding.
+Everything is computed in the dtype of the vectors; the result differs from `interaction_logits` by rounding.
 
 Shapes: A, B proteins of the two sides; P pairs; C pairs at a time; H hidden width; F = H / 2.
 """
@@ -33,11 +32,11 @@ _LAYERS = (
     nn.Dropout,
     nn.Linear,
 )
-# How many pairs at a time: what a core keeps in its cache, and what keeps an accelerator busy.
+# Pairs at a time: for a CPU, what fits its cache; for an accelerator, what keeps it busy.
 _AT_ONCE = {"cpu": 2048}
 _AT_ONCE_ELSEWHERE = 2**17
-# Below this share of |u|² + |v|² the variance is computed from the sum itself: the difference of large
-# numbers has lost its digits.
+# Below this share of |u|² + |v|² the variance is computed from the sum itself, because the difference of
+# large numbers loses its digits.
 _CANCELLED = 1e-2
 
 
@@ -56,7 +55,7 @@ def _layers(head: nn.Sequential) -> _Layers:
 
 
 def can_factor(head: nn.Module, enc: Tensor, symmetry: Symmetry) -> bool:
-    """Is `head` an `interaction_layer` for `symmetry`, in evaluation mode, and `enc` precise enough?"""
+    """Whether `head` is an evaluating `interaction_layer` for `symmetry`, and `enc` precise enough."""
     if (
         not isinstance(head, nn.Sequential)
         or head.training
@@ -69,7 +68,7 @@ def can_factor(head: nn.Module, enc: Tensor, symmetry: Symmetry) -> bool:
 
 
 def prepare(head: nn.Sequential, enc_NH: Tensor, symmetry: Symmetry) -> tuple[Tensor, ...]:
-    """What the head needs of each protein.
+    """Compute what the head needs of each protein.
 
     Args:
         head: an `interaction_layer`, see `can_factor`.
@@ -82,7 +81,7 @@ def prepare(head: nn.Sequential, enc_NH: Tensor, symmetry: Symmetry) -> tuple[Te
     linear, norm = _layers(head)[:2]
     width = enc_NH.shape[-1]
     if symmetry == "sum":
-        # Half the bias to each side, so that it counts once in every pair.
+        # Half the bias for each side, so that it counts once in every pair.
         return enc_NH, F.linear(enc_NH, linear.weight[:, :width], linear.bias / 2)
     sides = []
     for weight, bias in ((linear.weight[:, :width], linear.bias), (linear.weight[:, width:], None)):
@@ -171,7 +170,7 @@ def _after_second(head: nn.Sequential, z_CF: Tensor) -> Tensor:
 
 
 def _tiles(logits_AB: Tensor) -> list[tuple[slice, slice]]:
-    """Rectangles of at most so many pairs that cover the block."""
+    """Rectangles that cover the block, each of a limited number of pairs."""
     count_A, count_B = logits_AB.shape
     at_once = _AT_ONCE.get(logits_AB.device.type, _AT_ONCE_ELSEWHERE)
     wide = min(count_B, at_once) or 1

@@ -1,4 +1,4 @@
-"""What every protein interaction model takes and gives, and the checks on what it takes.
+"""The interface of protein interaction models, and the checks of its inputs.
 
 Shapes: B pairs; L residues (padded); D embedding width; H hidden width.
 """
@@ -35,8 +35,8 @@ class Prepared(NamedTuple):
     """What a model that looks at both proteins can compute of each one alone.
 
     Attributes:
-        residues: tensors (B, L, ...): something of each residue; what they hold at padding is without effect.
-        proteins: tensors (B, ...): something of each protein.
+        residues: tensors (B, L, ...), a value for each residue; values at padding have no effect.
+        proteins: tensors (B, ...), a value for each protein.
     """
 
     residues: tuple[Tensor, ...]
@@ -50,18 +50,18 @@ class BaseProteinModel(nn.Module):
     `encode_residues`, `input_dim`, `symmetry` and `interaction_layer`; `forward`, `encode` and `score`
     follow. Any other model defines `forward`, and may define `prepare_residues` and `score_residues`.
 
-    To score many pairs, prediction calls `encode` and `prepare` once a protein, then `score_each`
-    or `score_block`; where a model does not encode alone, `prepare_residues` and `score_residues`. Each of
-    these gives what `forward` gives; a model overrides them where it knows a faster way.
+    To score many pairs, prediction calls `encode` and `prepare` once for each protein, then `score_each` or
+    `score_block`; for a model that does not encode alone, `prepare_residues` and `score_residues`. All of
+    them return what `forward` returns, up to rounding; a model overrides them where it has a faster way.
 
     Attributes:
-        task: what these models are for.
-        capabilities: what they promise to `holotype.testing`; a family may promise more.
-        small_parameters: parameters that make a small network, for tests.
-        encodes_alone: a fact of the class: does it turn each protein into a vector without looking at
-            the other one? If so, N proteins are encoded once and `score` takes all pairs of them.
-        input_dim: D, the width of the embeddings it takes.
-        symmetry: how it treats the order of the two proteins; see
+        task: the task of these models.
+        capabilities: the checks of `holotype.testing` that they pass; a family may add more.
+        small_parameters: parameters of a small network, for tests.
+        encodes_alone: whether the class turns each protein into a vector without looking at the other one. If
+            so, N proteins are encoded once and `score` takes all pairs of them.
+        input_dim: D, the width of the embeddings.
+        symmetry: how the order of the two proteins is treated; see
             `holotype.proteins.models.blocks.interaction_logits`.
     """
 
@@ -75,14 +75,14 @@ class BaseProteinModel(nn.Module):
 
     @property
     def symmetric(self) -> bool:
-        """Does scoring (b, a) give what scoring (a, b) gives? A declared fact, which tests check."""
+        """Whether (b, a) has the same score as (a, b). Declared by the class and checked by tests."""
         return self.symmetry != "none"
 
     def forward(self, emb_a: Tensor, emb_b: Tensor, lengths_a: Tensor, lengths_b: Tensor) -> Tensor:
         """Score whether two proteins interact.
 
-        Shapes: B pairs; La, Lb residues (padded); D embedding width. What padding holds is without
-        effect, NaN too. An empty batch gives an empty result.
+        Shapes: B pairs; La, Lb residues (padded); D embedding width. Values at padding have no effect, not
+        even NaN. An empty batch gives an empty result.
 
         Args:
             emb_a: (B, La, D) residue embeddings of the first protein, any float dtype.
@@ -94,9 +94,9 @@ class BaseProteinModel(nn.Module):
             (B,) logits in the dtype of the model; apply a sigmoid for a probability.
 
         Raises:
-            ShapeError: D differs from `input_dim`, the batches differ, or a length is out of range. (Inside
-                a compiled graph, where no Python runs, a length out of range is a RuntimeError, and
-                in an exported one it goes unseen.)
+            ShapeError: D differs from `input_dim`, the batches differ, or a length is out of range. (In a
+                compiled graph a length out of range raises RuntimeError, and in an exported one it is not
+                checked.)
         """
         a, b = self.check_pair(emb_a, emb_b, lengths_a, lengths_b)
         return self.score_vectors(self.encode_residues(a), self.encode_residues(b))
@@ -130,31 +130,32 @@ class BaseProteinModel(nn.Module):
 
         Raises:
             PairwiseModelError: the model looks at both proteins at once.
-            ShapeError: the two are not of one shape (B, H).
+            ShapeError: the two do not have the same shape (B, H).
         """
         self._require_encodes_alone("score")
         if enc_a.ndim != 2 or enc_a.shape != enc_b.shape:
             raise ShapeError(
-                f"enc_a and enc_b: expected two of one shape (B, H), as encode() returns them; "
+                f"enc_a and enc_b: expected the same shape (B, H), as encode() returns it; "
                 f"got {tuple(enc_a.shape)} and {tuple(enc_b.shape)}.",
                 given=(tuple(enc_a.shape), tuple(enc_b.shape)),
             )
         return self.score_vectors(enc_a, enc_b)
 
     def score_vectors(self, a_BH: Tensor, b_BH: Tensor) -> Tensor:
-        """Vectors from `encode_residues`, (B, H) each -> (B,) logits; a model of another head defines it."""
+        """Vectors from `encode_residues`, (B, H) each -> (B,) logits; for another head, override it."""
         return interaction_logits(self.interaction_layer, a_BH, b_BH, self.symmetry)
 
     def prepare(self, enc: Tensor) -> tuple[Tensor, ...]:
-        """Compute what scoring needs of each protein, once.
+        """Compute once what scoring needs of each protein.
 
-        The head's first layer comes apart into a part for each protein: `holotype.proteins.models.factored`.
+        The first layer of the head is split into a part for each protein:
+        `holotype.proteins.models.factored`.
 
         Args:
             enc: (N, H) proteins, from `encode`.
 
         Returns:
-            Tensors whose first dimension is N, for `score_each` and `score_block`; any rows of them will do.
+            Tensors whose first dimension is N; `score_each` and `score_block` take any rows of them.
 
         Raises:
             PairwiseModelError: the model looks at both proteins at once.
@@ -201,7 +202,7 @@ class BaseProteinModel(nn.Module):
     def prepare_residues(self, residues: Residues) -> Prepared:
         """Compute of each protein what does not depend on its partner, for `score_residues`.
 
-        For models that do not encode alone; by default the embeddings themselves.
+        For models that do not encode alone. By default the embeddings themselves.
         """
         return Prepared((residues.emb,))
 
@@ -209,7 +210,7 @@ class BaseProteinModel(nn.Module):
         """Score pairs of proteins that `prepare_residues` prepared.
 
         Args:
-            a: of B first proteins; a dimension B may be expanded, so it must not be written to.
+            a: of B first proteins; its tensors may be expanded along B, so they must not be written to.
             padding_a: (B, La), True at padding.
             b: of B second proteins.
             padding_b: (B, Lb).
@@ -222,7 +223,7 @@ class BaseProteinModel(nn.Module):
         return logits
 
     def encode_residues(self, residues: Residues) -> Tensor:
-        """Checked residues -> (B, H). What a model that encodes each protein alone defines."""
+        """Checked residues -> (B, H). Models that encode each protein alone define it."""
         raise NotImplementedError(
             f"{type(self).__name__} defines neither forward() nor encode_residues(); "
             "a BaseProteinModel needs one of them."
@@ -231,7 +232,7 @@ class BaseProteinModel(nn.Module):
     def check_pair(
         self, emb_a: Tensor, emb_b: Tensor, lengths_a: Tensor, lengths_b: Tensor
     ) -> tuple[Residues, Residues]:
-        """Check what `forward` was given, and blank the padding.
+        """Check the arguments of `forward`, and set padding to 0.
 
         Raises:
             ShapeError: as for `forward`.
@@ -240,7 +241,7 @@ class BaseProteinModel(nn.Module):
         b = self._check("_b", emb_b, lengths_b)
         if a.emb.shape[0] != b.emb.shape[0]:
             raise ShapeError(
-                f"emb_a holds {a.emb.shape[0]} proteins and emb_b {b.emb.shape[0]}; pairs need as many.",
+                f"emb_a holds {a.emb.shape[0]} proteins and emb_b {b.emb.shape[0]}; expected as many.",
                 given=(tuple(emb_a.shape), tuple(emb_b.shape)),
             )
         return a, b
@@ -248,7 +249,7 @@ class BaseProteinModel(nn.Module):
     def _check(self, suffix: str, emb: Tensor, lengths: Tensor) -> Residues:
         padding_BL = _check_batch(suffix, emb, lengths, self.input_dim)
         dtype = next(self.parameters()).dtype
-        # Blanked before the first layer: were it after, NaN in padding would reach the gradients.
+        # Before the first layer: otherwise NaN in padding would reach the gradients.
         return Residues(emb.to(dtype).masked_fill(padding_BL.unsqueeze(-1), 0), padding_BL)
 
     def _require_encodes_alone(self, method: str) -> None:
@@ -292,7 +293,7 @@ def _check_batch(suffix: str, emb: Tensor, lengths: Tensor, input_dim: int) -> T
 
 def _check_range(suffix: str, lengths_B: Tensor, longest: int) -> None:
     if lengths_B.is_meta or torch.compiler.is_exporting():
-        return  # no values to look at
+        return  # there are no values to check
     wrong_B = (lengths_B < 1) | (lengths_B > longest)
     if torch.compiler.is_compiling():
         torch._assert_async(wrong_B.any().logical_not(), f"lengths{suffix}: expected 1 to L residues")

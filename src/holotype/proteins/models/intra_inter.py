@@ -1,4 +1,4 @@
-"""`intra_inter_attention`: residues look at their own protein first, then at both proteins.
+"""`intra_inter_attention`: residues attend to their own protein, then to both proteins.
 
 Source: Ko et al. 2024, "TUnA: an uncertainty-aware transformer model for sequence-based protein-protein
 interaction prediction". Each protein goes through an intra-protein encoder; the residues of both, one protein
@@ -46,7 +46,7 @@ class SpectralLinear(nn.Linear):
 
     Source: Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks", algorithm 1: one
     step of the power method in each training step; in evaluation, the vectors of the last step. As a class of
-    its own, it can be pickled, which torch's parametrisation cannot.
+    its own, it can be pickled, unlike torch's parametrisation.
     """
 
     left: Tensor
@@ -70,7 +70,7 @@ class SpectralLinear(nn.Linear):
 
 
 class RotaryAttention(nn.Module):
-    """Multi-head self-attention in which queries and keys are turned by their positions.
+    """Multi-head self-attention in which queries and keys are rotated by their positions.
 
     Source: Vaswani et al. 2017, section 3.2.2; Su et al. 2021, eq. 34.
     """
@@ -106,14 +106,14 @@ def angles(position_BL: Tensor, head_dim: int, dtype: torch.dtype) -> tuple[Tens
 
 
 def turn(x_BNLh: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn each pair of coordinates (i, i + h / 2) by its angle; published: (2 i, 2 i + 1)."""
+    """Rotate each pair of coordinates (i, i + h / 2) by its angle; published: (2 i, 2 i + 1)."""
     cos, sin = turns
     first, second = x_BNLh.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 
 
 class RotaryEncoderLayer(nn.Module):
-    """Attention, then a feed-forward with SiLU; the norm stands after each residual sum."""
+    """Attention, then a feed-forward with SiLU; the norm follows each residual sum."""
 
     def __init__(self, hidden_dim: int, num_heads: int, dropout: float, linear: type[nn.Linear]) -> None:
         super().__init__()
@@ -233,7 +233,7 @@ class IntraInterAttentionProteinClassifier(BaseProteinModel):
         """The vector (B, H) of a pair in one order."""
         x_BLH = torch.cat([first_BLH, second_BLH], dim=1)
         padding_BL = torch.cat([padding_1, padding_2], dim=1)
-        # Counted over what is no padding: the second protein begins where the first ends.
+        # Positions skip padding: the second protein begins where the first ends.
         turns = self._turns(_count(padding_BL), x_BLH.dtype)
         for layer in self.inter_layers:
             x_BLH = layer(x_BLH, padding_BL, turns)

@@ -1,10 +1,10 @@
-"""`v1`: average the residues of each protein, compare the averages.
+"""`v1`: the mean of the residues of each protein, then a perceptron on both means.
 
 Source: the published classifier of that name for ESM-C embeddings (960 wide for ESM-C 300M), whose
 checkpoints fit: same parameter names, shapes and order, 411,649 parameters. No paper describes it.
 
-Differs: padding that holds NaN is without effect, impossible lengths are errors, and `symmetry` offers
-a score that does not depend on the order of the two proteins.
+Differs: NaN at padding has no effect, impossible lengths are errors, and `symmetry` offers a score that does
+not depend on the order of the two proteins.
 
 Shapes: B pairs; L residues (padded); D embedding width; H hidden width.
 """

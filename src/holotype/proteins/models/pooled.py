@@ -1,15 +1,15 @@
-"""What the models of one vector a protein share: features put on one scale, and encoders kept apart.
+"""The base of models that pool a protein to one vector: standardised features, a network for each encoder.
 
-What pools the residues is the mean of each feature, and with it, if so wanted, its standard deviation and its
-maximum along the chain: how much a protein varies says as much as what it is like on average.
+Residues are pooled to the mean of each feature and, optionally, its standard deviation and maximum along the
+chain.
 
-The mean over residues of a language model's embeddings has features whose spreads differ by orders of
-magnitude: over proteins, those of UniRep-64's layers by 0.007 to 0.35. A network that is given them as they
-are learns from the loud ones. So each feature is standardised inside the network, by statistics that belong
-to its weights: whoever loads it needs nothing else.
+The features of a language model, averaged over residues, differ in spread by orders of magnitude: over
+proteins, those of UniRep-64's layers range from 0.007 to 0.35. Without scaling, a network learns from the
+widest features only. So each feature is standardised inside the network, by statistics that are part of its
+weights.
 
-Where the embeddings of several encoders stand beside each other, `groups` says how wide each is. Each gets a
-network of its own, and their logits are averaged: an ensemble that is trained and kept as one model.
+Where the embeddings of several encoders are joined side by side, `groups` gives the width of each. Each gets
+its own network, and their logits are averaged: an ensemble that is trained and saved as one model.
 
 Shapes: B pairs; N proteins; L residues (padded); D embedding width; F features: D times statistics; G groups;
 H a vector's width.
@@ -35,17 +35,17 @@ from holotype.proteins.models.interface import BaseProteinModel, Residues
 
 Pooling = Literal["mean", "mean+std", "mean+std+max"]
 
-_CLIP = 6.0  # standard deviations: what is further out is no feature of proteins that training has seen
-_CONSTANT = 1e-6  # a feature that varies by less carries nothing
-_SETTLED = 65_536  # after so many proteins the statistics stay as they are
+_CLIP = 6.0  # standard deviations; values further out are unlike anything in training
+_CONSTANT = 1e-6  # a feature with a smaller standard deviation is dropped
+_SETTLED = 65_536  # after so many proteins the statistics no longer change
 
 
 class Standardization(nn.modules.batchnorm._NormBase):
-    """Each feature minus its mean, over its standard deviation, both over the proteins of the training.
+    """Each feature minus its mean, divided by its standard deviation, over the proteins of the training.
 
-    In training, the statistics are those of all proteins seen so far, the batch included, until they
-    have settled. So a batch may be of any size, and nothing differs between training and evaluation but the
-    update. Until any protein is seen, nothing is changed.
+    In training, the statistics are those of all proteins seen so far, the batch included, until a fixed
+    number was seen. So a batch may have any size, and training differs from evaluation only by the update.
+    Before the first protein, features pass unchanged.
 
     Source: the update is that of Chan et al. 1983, "Algorithms for Computing the Sample Variance".
     Differs from batch normalisation (Ioffe & Szegedy 2015): no statistics of one batch, no gradient through
@@ -54,7 +54,7 @@ class Standardization(nn.modules.batchnorm._NormBase):
     Attributes:
         mean: (D,).
         std: (D,), of the population; 0 where a feature has been constant.
-        seen: () how many proteins the statistics are of, each as often as it came.
+        seen: () the number of proteins in the statistics, with repetitions.
     """
 
     mean: Tensor
@@ -76,7 +76,7 @@ class Standardization(nn.modules.batchnorm._NormBase):
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Tensor]) -> None:
-        """Take the statistics of these proteins, (B, D) at a time, and keep them through training."""
+        """Set the statistics to those of these proteins, (B, D) a batch; training no longer changes them."""
         self.seen.zero_()
         for x_BD in batches:
             if len(x_BD):
@@ -103,7 +103,7 @@ class Standardization(nn.modules.batchnorm._NormBase):
 
 
 class PooledModel(BaseProteinModel):
-    """A model that sees of each protein the standardised statistics of its embeddings, always symmetric.
+    """A symmetric model of the standardised statistics of each protein's embeddings.
 
     A subclass builds a network for each of `self.groups` and defines `encode_vectors` and `score_vectors`.
     """
@@ -122,7 +122,7 @@ class PooledModel(BaseProteinModel):
         probabilities: dict[str, Any],
         least_hidden: int = 1,
     ) -> None:
-        """Check the parameters, and make what all of these models have.
+        """Check the parameters, and set what all of these models have.
 
         Raises:
             ParameterError: it lists everything that is wrong.
@@ -148,14 +148,14 @@ class PooledModel(BaseProteinModel):
 
     @property
     def group_widths(self) -> list[int]:
-        """How many features of a protein each group has."""
+        """The number of features of each group."""
         return [width * len(self.statistics) for width in self.groups]
 
     def fit_features(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Take the statistics of the features from proteins, once, before training.
+        """Set the statistics of the features from proteins, once, before training.
 
-        Without this call, training takes them from the batches as they come, which is nearly as good; with
-        it, they are the same whatever the batches, and each protein counts once.
+        Without this call, training takes them from its batches, which is nearly as good; with it, they do not
+        depend on the batches, and each protein counts once.
 
         Args:
             batches: embeddings (B, L, D) and lengths (B,), as `encode` takes them.
@@ -179,18 +179,18 @@ class PooledModel(BaseProteinModel):
 
 
 def pool(residues: Residues, statistics: Sequence[str]) -> Tensor:
-    """(B, L, D) -> (B, F), the statistics of each feature along the chain, beside each other."""
+    """(B, L, D) -> (B, F), the statistics of each feature along the chain, side by side."""
     emb_BLD, padding_BL = residues
     mean_BD = masked_mean(emb_BLD, padding_BL)
     parts = [mean_BD]
     if "std" in statistics:
         wide = torch.promote_types(emb_BLD.dtype, torch.float32)
         gap_BLD = emb_BLD.to(wide) - mean_BD.unsqueeze(1).to(wide)
-        # The small number: at 0, the root has no gradient.
+        # The small number: the square root has no gradient at 0.
         parts.append((masked_mean(gap_BLD.square(), padding_BL) + 1e-12).sqrt().to(emb_BLD.dtype))
     if "max" in statistics:
         lowest = torch.finfo(emb_BLD.dtype).min
-        # An empty batch may have no residues at all, and no maximum of them.
+        # An empty batch may have no residues, and so no maximum.
         filled_BLD = F.pad(emb_BLD.masked_fill(padding_BL.unsqueeze(-1), lowest), (0, 0, 0, 1), value=lowest)
         parts.append(filled_BLD.amax(1))
     return torch.cat(parts, dim=-1)

@@ -1,8 +1,8 @@
-"""`symmetric_mlp`: a perceptron on what two proteins' vectors have in common and what sets them apart.
+"""`symmetric_mlp`: a perceptron on sum, difference and product of two proteins' vectors.
 
 Source: our own work, from known parts. The pair is [a + b, |a - b|, a * b], as in Tai et al. 2015, "Improved
-Semantic Representations From Tree-Structured LSTMs", eq. 15 (with the sum added, without which nothing tells
-how large either is), so that the order of the two has no effect. The features are standardised inside the
+Semantic Representations From Tree-Structured LSTMs", eq. 15 (with the sum added, without which the size of
+either is lost), so that the order of the two has no effect. The features are standardised inside the
 network, see `holotype.proteins.models.pooled`; the head is that of `v1`.
 
 Differs from ``v1`` with ``symmetry="sum"``: standardised features, dropout on them, and `groups`.
@@ -41,10 +41,9 @@ class SymmetricMLPProteinClassifier(PooledModel):
         hidden_dim: H, the width of a protein's vector; at least 2, because the head halves it.
         dropout: probability after the encoder and after each hidden layer of the head.
         input_dropout: probability of leaving out a feature.
-        pooling: statistics along the chain. Proteins that were pooled before come as one residue, and have
-            the mean only.
-        groups: the widths of several encoders whose embeddings stand beside each other, D in all; None
-            for one.
+        pooling: statistics along the chain. Proteins that were pooled before have one row, and only the mean.
+        groups: the widths of several encoders whose embeddings are joined side by side, D in total; None for
+            one.
 
     Raises:
         ParameterError: a parameter is out of range, or the groups do not add up to `input_dim`.
@@ -86,7 +85,7 @@ class SymmetricMLPProteinClassifier(PooledModel):
         return torch.stack([interaction_logits(head, a, b, "sum") for head, a, b in sides]).mean(0)
 
     def prepare(self, enc: Tensor) -> tuple[Tensor, ...]:
-        """(N, G H) from `encode` -> for each group, what `holotype.proteins.models.factored` makes of it."""
+        """(N, G H) from `encode` -> for each group, the tensors of `holotype.proteins.models.factored`."""
         parts = list(zip(self._heads(), enc.chunk(len(self.heads), -1), strict=True))
         if not all(factored.can_factor(head, part, "sum") for head, part in parts):
             return (enc,)

@@ -107,7 +107,7 @@ def test_a_class_of_pairs(run, table):
     assert found.runs[1].value == pytest.approx(auroc(table.labels[:100], scores_of(table, 1.5, 2)[:100]))
     with pytest.raises(DataError, match="no pairs of class C2"):
         compare_runs(runs, subset="C2")
-    with pytest.raises(DataError, match="do not name the class"):
+    with pytest.raises(DataError, match="have no column 'class'"):
         compare_runs(runs[::-1], subset="C3")
     with pytest.raises(DataError, match="no subset"):
         compare_runs(runs, subset="C4")
@@ -126,7 +126,7 @@ def test_other_labels_are_refused_with_counts(run, table):
     labels = table.labels.copy()
     labels[:7] = 1 - labels[:7]
     other = PairTable.from_names(table.names_a, table.names_b, labels)
-    with pytest.raises(DataError, match="7 of the same have another label"):
+    with pytest.raises(DataError, match="7 of these have different labels"):
         compare_runs([run("x", 0.5), run("y", 0.5, pairs=other)])
 
 

@@ -114,7 +114,7 @@ def test_majority_has_the_accuracy_of_the_commoner_label():
 def test_one_class_has_no_verdict_and_breaks_nothing():
     found = evaluate_predictions([1, 1, 1], [0.2, 0.5, 0.9], resamples=10)
     assert found.state == "unknown"
-    assert "no verdict" in found.verdict
+    assert "No verdict" in found.verdict
     assert found.subsets[0].metrics["auroc"].why == "all 3 pairs are positive"
     json.dumps(found.to_dict(), allow_nan=False)
 
@@ -131,7 +131,7 @@ def test_real_scores_are_told_to_have_ranks_only():
     assert not found.probabilities
     assert found.reliability is None
     assert found.headline.metrics["mcc"].why == "the scores are not probabilities"
-    assert any("not applicable" in note for note in found.notes)
+    assert any("left out" in note for note in found.notes)
     assert judged(scores_of(1), probabilities=False).headline.metrics["mcc"].why
 
 
@@ -200,7 +200,7 @@ def test_a_temperature_is_fitted_on_other_pairs(files):
     found = evaluate_file(files / "test.tsv", validation=files / "val.tsv", resamples=0)
     assert found.temperature > 1.5  # the scores are three times too sure
     assert found.reliability.ece < found.reliability_before.ece
-    with pytest.raises(DataError, match="200 of 200 validation pairs are test pairs"):
+    with pytest.raises(DataError, match="200 of 200 validation pairs are also test pairs"):
         evaluate_file(files / "test.tsv", validation=files / "test.tsv")
 
 
@@ -250,7 +250,7 @@ def test_pairs_that_the_model_may_have_learned_from_are_told(divided, seed, spli
 
 def test_a_model_on_the_undivided_pairs_it_learned_from(divided):
     evaluated, dataset = divided
-    assert any("learned from pairs of this file" in note for note in evaluated(dataset, "pairs").notes)
+    assert any("trained on pairs of this file" in note for note in evaluated(dataset, "pairs").notes)
 
 
 def test_embeddings_are_made_where_the_model_runs(divided, monkeypatch):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from holotype.errors import DataError
-from holotype.proteins.evaluation import metrics
+from holotype.proteins.evaluation import bootstrap, metrics
 from holotype.proteins.evaluation.metrics import METRICS, Scored
 
 
@@ -189,22 +189,22 @@ def test_bad_input_is_refused(labels, scores, match):
 
 def test_an_unknown_metric_names_the_nearest():
     with pytest.raises(DataError, match="auroc"):
-        metrics.bootstrap_intervals([0, 1], [0.1, 0.2], ["aurroc"])
+        bootstrap.bootstrap_intervals([0, 1], [0.1, 0.2], ["aurroc"])
 
 
 @pytest.mark.parametrize("ties", [False, True], ids=["distinct", "ties"])
 def test_each_resample_has_the_metrics_of_the_pairs_that_were_drawn(reference, ties):
     labels, scores = sample(pairs=200, ties=ties)
     one = Scored(labels, scores)
-    found = metrics.resample({"": (one, list(REFERENCE))}, resamples=12, seed=1)[""]
-    ((positives, negatives),) = metrics.draws(one.labels, 12, seed=1)
+    found = bootstrap.resample({"": (one, list(REFERENCE))}, resamples=12, seed=1)[""]
+    ((positives, negatives),) = bootstrap.draws(one.labels, 12, seed=1)
     for at in range(12):
         drawn = np.r_[positives[at], negatives[at]]
         y, p = labels[drawn], scores[drawn]
         for name, expected in REFERENCE.items():
             assert found[name][at] == pytest.approx(expected(reference, y, p, p >= 0.5), abs=1e-12), name
     low, high = np.quantile(found["auroc"], [0.025, 0.975])
-    assert metrics.bootstrap_intervals(labels, scores, ["auroc"], resamples=12, seed=1) == {
+    assert bootstrap.bootstrap_intervals(labels, scores, ["auroc"], resamples=12, seed=1) == {
         "auroc": (low, high)
     }
 
@@ -212,7 +212,7 @@ def test_each_resample_has_the_metrics_of_the_pairs_that_were_drawn(reference, t
 def test_scorings_are_resampled_together():
     labels, scores = sample(pairs=200)
     first, second = Scored(labels, scores), Scored(labels, scores**3)  # the same ranks
-    found = metrics.resample({"a": (first, ["auroc"]), "b": (second, ["auroc"])}, resamples=20)
+    found = bootstrap.resample({"a": (first, ["auroc"]), "b": (second, ["auroc"])}, resamples=20)
     assert found["a"]["auroc"].tolist() == found["b"]["auroc"].tolist()
 
 
@@ -223,7 +223,9 @@ def test_intervals_cover_the_truth():
         rng = np.random.default_rng(seed)
         labels = np.arange(200) % 2
         scores = rng.normal(size=200) + labels
-        low, high = metrics.bootstrap_intervals(labels, scores, ["auroc"], resamples=200, seed=seed)["auroc"]
+        low, high = bootstrap.bootstrap_intervals(labels, scores, ["auroc"], resamples=200, seed=seed)[
+            "auroc"
+        ]
         covered += low <= truth <= high
     assert covered >= 51  # 95 % of 60 is 57; fewer than 51 happens once in a thousand times
 
@@ -231,7 +233,7 @@ def test_intervals_cover_the_truth():
 def test_the_same_seed_gives_the_same_interval():
     labels, scores = sample(pairs=300)
     first, again, other = (
-        metrics.bootstrap_intervals(labels, scores, ["auroc", "ece"], resamples=50, seed=seed)
+        bootstrap.bootstrap_intervals(labels, scores, ["auroc", "ece"], resamples=50, seed=seed)
         for seed in (3, 3, 4)
     )
     assert first == again
@@ -241,7 +243,7 @@ def test_the_same_seed_gives_the_same_interval():
 def test_an_interval_of_one_class_is_nan_and_warns_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        interval = metrics.bootstrap_intervals([1, 1, 1], [0.2, 0.5, 0.9], ["auroc"], resamples=20)["auroc"]
+        interval = bootstrap.bootstrap_intervals([1, 1, 1], [0.2, 0.5, 0.9], ["auroc"], resamples=20)["auroc"]
     assert math.isnan(interval.low)
     assert math.isnan(interval.high)
 
@@ -249,10 +251,10 @@ def test_an_interval_of_one_class_is_nan_and_warns_of_nothing():
 def test_resampling_in_pieces_changes_nothing(monkeypatch):
     labels, scores = sample(pairs=100)
     one = Scored(labels, scores)
-    draws = list(metrics.draws(one.labels, 10, seed=0))
+    draws = list(bootstrap.draws(one.labels, 10, seed=0))
     assert len(draws) == 1
-    monkeypatch.setattr(metrics, "_ELEMENTS_AT_ONCE", 300)
-    pieces = list(metrics.draws(one.labels, 10, seed=0))
+    monkeypatch.setattr(bootstrap, "_ELEMENTS_AT_ONCE", 300)
+    pieces = list(bootstrap.draws(one.labels, 10, seed=0))
     assert [len(positives) for positives, _ in pieces] == [3, 3, 3, 1]
     for positives, negatives in pieces:
         assert labels[positives].all()
@@ -262,7 +264,7 @@ def test_resampling_in_pieces_changes_nothing(monkeypatch):
 def test_a_thousand_resamples_of_52_thousand_pairs_take_seconds():
     labels, scores = sample(pairs=52_000, positives=0.5)
     start = time.process_time()
-    metrics.bootstrap_intervals(labels, scores, ["auroc"], resamples=100)
+    bootstrap.bootstrap_intervals(labels, scores, ["auroc"], resamples=100)
     assert (time.process_time() - start) * 10 < 15  # about 2 where nothing else runs
 
 

@@ -1,11 +1,11 @@
-"""What a protein is made of: counts of residues, of pairs and of triads, with nothing learnt.
+"""Composition of a protein: counts of residues, of pairs and of triads. Nothing is learnt.
 
 Papers: Shen et al., "Predicting protein-protein interactions based only on sequences information", PNAS
 2007 (conjoint triad); for amino-acid and dipeptide composition, Bhasin and Raghava, "Classification of
 nuclear receptors based on amino acid composition and dipeptide composition", J. Biol. Chem. 2004.
 
-Selenocysteine (U) counts as cysteine and pyrrolysine (O) as lysine; B, J, X and Z, which leave open what the
-residue is, count for nothing.
+Selenocysteine (U) counts as cysteine and pyrrolysine (O) as lysine; the ambiguous letters B, J, X and Z are
+not counted.
 
 Legend of shapes: B proteins, L residues.
 """
@@ -60,9 +60,9 @@ class Composition(WeightFreeEncoder):
 
 
 class ConjointTriad(WeightFreeEncoder):
-    """How often each triad of classes of amino acids stands in a protein: (B, 1, 343).
+    """The frequency of each triad of classes of amino acids: (B, 1, 343).
 
-    The counts f become (f - min f) / max f, so that long proteins and short ones compare.
+    The counts f become (f - min f) / max f, so that long and short proteins are comparable.
 
     Source: Shen et al. 2007, "Conjoint triad method", equation 1 and table 1.
     """

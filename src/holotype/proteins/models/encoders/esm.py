@@ -1,12 +1,12 @@
-"""ESM-2 and ESM C: transformers that were trained to fill in masked amino acids.
+"""ESM-2 and ESM C: transformers trained to predict masked amino acids.
 
 Papers: Lin et al., "Evolutionary-scale prediction of atomic-level protein structure with a language model",
 Science 2023 (ESM-2); ESM Team, "ESM Cambrian: Revealing the mysteries of proteins with unsupervised
 learning", 2024 (ESM C).
 
-The networks are those of the packages ``transformers`` and ``esm``; what is here gives them the tokens they
-expect (a protein between a start and an end token) and takes those two out of what they return. Heads that
-an embedding does not need (masked tokens, contacts) are left out.
+The networks are those of the packages ``transformers`` and ``esm``; this module adds the tokens they expect
+(a protein between a start and an end token) and removes those two from the result. Heads that an embedding
+does not need (masked tokens, contacts) are left out.
 
 Legend of shapes: B proteins, L residues, D embedding width.
 """
@@ -31,11 +31,11 @@ FIRST = 4
 UNKNOWN = 24  # X, and J, which has no token of its own
 MASK = 32
 TOKENS = 33
-TRAINED_ON = 1022  # residues; together with start and end, what the authors cut proteins to
+TRAINED_ON = 1022  # residues; with start and end, the length to which the authors cut proteins
 
 
 class _Esm(ProteinEncoder):
-    """What the two have in common: the tokens, and the way around the network."""
+    """The common part of both: tokens, and the calls around the network."""
 
     letters: ClassVar[Mapping[str, int]] = letters_of(ALPHABET, unknown=UNKNOWN, first=FIRST)
     compute_dtypes: ClassVar[tuple[str, ...]] = ("float32", "bfloat16")
@@ -55,7 +55,7 @@ class _Esm(ProteinEncoder):
         return emb_BLD[:, 1:-1].to(self._dtype())
 
     def embed_framed(self, tokens: Tensor, there: Tensor) -> Tensor:
-        """(B, L + 2) tokens with start and end, and where there are any → (B, L + 2, D)."""
+        """(B, L + 2) tokens with start and end, and the mask of tokens → (B, L + 2, D)."""
         raise NotImplementedError
 
     def _dtype(self) -> torch.dtype:
@@ -68,7 +68,7 @@ class _Esm(ProteinEncoder):
 
 
 class Esm2(_Esm):
-    """ESM-2, as ``transformers`` has it: the states after its last layer norm.
+    """ESM-2 of ``transformers``: the states after its last layer norm.
 
     Args:
         embedding_dim: D.
@@ -76,7 +76,7 @@ class Esm2(_Esm):
         num_heads: attention heads; `embedding_dim` is a multiple of twice their number.
 
     Raises:
-        ParameterError: a value out of its range.
+        ParameterError: a value is out of range.
         MissingExtraError: ``transformers`` is not installed.
 
     Source: Lin et al. 2023, supplementary materials, A.1.
@@ -98,17 +98,17 @@ class Esm2(_Esm):
 
     @classmethod
     def from_transformers(cls, name: str, **options: Any) -> Esm2:
-        """The network of a repository or folder, by transformers' own loader, for weights that come in parts.
+        """The network of a repository or folder, by the loader of transformers, for weights in several files.
 
-        Nothing is verified here: what comes is what ``transformers.EsmModel.from_pretrained`` fetches. Write
-        it with `holotype.save_pretrained`, and it is a file like any other, with its hash.
+        Nothing is verified here: the weights are those that ``transformers.EsmModel.from_pretrained``
+        fetches. Save the network with `holotype.save_pretrained` to get a file with a hash.
 
         Args:
             name: such as ``"facebook/esm2_t36_3B_UR50D"``, or a folder.
-            **options: handed on, such as ``revision="476b6399…"``.
+            **options: passed on, such as ``revision="476b6399…"``.
 
         Raises:
-            ParameterError: it is no ESM-2.
+            ParameterError: it is not an ESM-2.
             MissingExtraError: ``transformers`` is not installed.
         """
         from holotype.catalog.registry import default_registry
@@ -122,7 +122,7 @@ class Esm2(_Esm):
         config = loaded.config
         if config.position_embedding_type != "rotary" or config.vocab_size != TOKENS:
             raise ParameterError(
-                f"{name!r} is no ESM-2: {config.position_embedding_type} positions.", given=name
+                f"{name!r} is not an ESM-2: {config.position_embedding_type} positions.", given=name
             )
         sizes = {
             "embedding_dim": config.hidden_size,
@@ -143,7 +143,7 @@ class Esm2(_Esm):
 
 
 class EsmC(_Esm):
-    """ESM C, as the package ``esm`` has it: the states after its last layer norm.
+    """ESM C of the package ``esm``: the states after its last layer norm.
 
     Args:
         embedding_dim: D.
@@ -151,14 +151,14 @@ class EsmC(_Esm):
         num_heads: attention heads.
 
     Raises:
-        ParameterError: a value out of its range.
+        ParameterError: a value is out of range.
         MissingExtraError: ``esm`` is not installed.
 
     Source: ESM Team 2024, "ESM Cambrian"; the network is that of the package ``esm``.
     """
 
     small_parameters: ClassVar[Mapping[str, object]] = {"embedding_dim": 16, "depth": 2, "num_heads": 2}
-    max_residues = 2046  # together with start and end, what the authors trained the second stage on
+    max_residues = 2046  # with start and end, the length of the second stage of the authors' training
 
     def __init__(self, *, embedding_dim: int = 960, depth: int = 30, num_heads: int = 15) -> None:
         super().__init__()
@@ -216,12 +216,12 @@ def _transformers_esm(embedding_dim: int, depth: int, num_heads: int) -> nn.Modu
 
 
 def _stripped(net: Any) -> nn.Module:
-    """Without the head for contacts, and with nothing in its state but what was learnt."""
+    """Remove the head for contacts, and everything but learnt parameters from the state."""
     net.contact_head = None
     if hasattr(net.embeddings, "position_embeddings"):
-        del net.embeddings.position_embeddings  # some versions have one without use
+        del net.embeddings.position_embeddings  # some versions have an unused one
     for module in net.modules():
-        # Frequencies and positions are constants; versions differ in whether, and where, they save them.
+        # Frequencies and positions are constants; versions save them differently or not at all.
         module._non_persistent_buffers_set.update({"inv_freq", "position_ids"} & set(module._buffers))
     result: nn.Module = net
     return result

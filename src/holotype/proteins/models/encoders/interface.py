@@ -1,4 +1,4 @@
-"""What every protein encoder takes and gives: a sequence in, a vector for each residue out.
+"""The interface of protein encoders: a sequence in, a vector for each residue out.
 
 Shapes: B proteins; L residues (padded); D embedding width.
 """
@@ -19,20 +19,20 @@ from holotype.tasks import Task
 class ProteinEncoder(nn.Module):
     """A network that turns amino acids into vectors.
 
-    A family gives `letters` and `embedding_dim`, and defines `embed_residues`. Batching and padding change
-    nothing but rounding: a protein has the same embedding alone, among others, and in any order.
+    A family sets `letters` and `embedding_dim`, and defines `embed_residues`. Batching and padding change
+    only the rounding: a protein has the same embedding alone, among others, and in any order.
 
     Attributes:
-        task: what these networks are for.
-        capabilities: what they promise to `holotype.testing`; a family may promise more.
+        task: the task of these networks.
+        capabilities: the checks of `holotype.testing` that they pass; a family may add more.
         letters: the token of every letter A to Z; several letters may share one.
-        compute_dtypes: in which dtypes it can multiply, the first is that of its parameters; see
+        compute_dtypes: the dtypes of its matrix products, first that of its parameters; see
             `set_compute_dtype`.
-        whole_protein: a fact of the class: does it give one vector for a whole protein, (B, 1, D), in
-            place of one for each residue?
+        whole_protein: whether the class returns one vector for a whole protein, (B, 1, D), instead of one for
+            each residue.
         embedding_dim: D.
         max_residues: the longest protein it takes; None for any length.
-        residues_per_batch: how many residues, padding included, make a batch that runs well.
+        residues_per_batch: residues, padding included, of a batch that runs well.
     """
 
     task = Task.PROTEIN_EMBEDDING
@@ -58,16 +58,16 @@ class ProteinEncoder(nn.Module):
             (L,) int64.
 
         Raises:
-            DataError: an empty sequence, or a character that is no upper-case letter.
+            DataError: an empty sequence, or a character that is not an upper-case letter.
         """
         if not sequence:
             raise DataError("an empty sequence has no residues to embed.", given=sequence)
         if not (sequence.isascii() and sequence.isalpha() and sequence.isupper()):
             at, wrong = next((at, c) for at, c in enumerate(sequence) if c not in _LETTERS)
             raise DataError(
-                f"{wrong!r} at place {at + 1} of a sequence is no amino acid: letters A to Z are.",
+                f"{wrong!r} at place {at + 1} of a sequence is not an amino acid; expected A to Z.",
                 given=wrong,
-                hint="holotype.proteins.data.fasta.read_proteins cleans what is found in FASTA files.",
+                hint="holotype.proteins.data.fasta.read_proteins corrects what FASTA files hold.",
             )
         codes = torch.frombuffer(bytearray(sequence, "ascii"), dtype=torch.uint8).long() - ord("A")
         return self._table()[codes]
@@ -88,18 +88,18 @@ class ProteinEncoder(nn.Module):
         return tokens.to(device), torch.tensor([len(s) for s in sequences], device=device)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Embed proteins. What tokens stand at padding is without effect.
+        """Embed proteins. Tokens at padding have no effect.
 
         Args:
-            tokens: (B, L) from `tokenize`, padded with anything.
+            tokens: (B, L) from `tokenize`, padded with any values.
             lengths: (B,) true residue counts, 1 <= lengths <= L, any integer dtype.
 
         Returns:
             (B, L, D) embeddings of the residues, 0 at padding; (B, 1, D) where `whole_protein`.
 
         Raises:
-            ShapeError: other shapes or dtypes, a length out of range, a token that does not exist, a
-                protein of more than `max_residues`.
+            ShapeError: other shapes or dtypes, a length out of range, an unknown token, or a protein of more
+                than `max_residues`.
         """
         lengths = self.check_batch(tokens, lengths)
         if self.whole_protein:
@@ -112,10 +112,10 @@ class ProteinEncoder(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} does not define embed_residues().")
 
     def set_compute_dtype(self, name: str) -> Self:
-        """Choose the dtype in which large products are taken; parameters and results keep theirs.
+        """Set the dtype of large matrix products; parameters and results keep theirs.
 
         Raises:
-            ParameterError: the network cannot multiply in it, or gains nothing by it.
+            ParameterError: the network does not support it.
         """
         if name not in self.compute_dtypes:
             raise ParameterError(
@@ -127,11 +127,11 @@ class ProteinEncoder(nn.Module):
 
     @property
     def token_count(self) -> int:
-        """Tokens of residues are below this."""
+        """The number of tokens; each token is smaller."""
         return max(self.letters.values()) + 1
 
     def check_batch(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Refuse what `forward` does not take; return the lengths as int64 on the device of the tokens."""
+        """Check the arguments of `forward`; return the lengths as int64 on the device of the tokens."""
         if not isinstance(tokens, Tensor) or tokens.ndim != 2 or not _is_integer(tokens):
             raise ShapeError(
                 f"tokens: expected (B, L) integers, got {_describe(tokens)}.",
@@ -147,7 +147,7 @@ class ProteinEncoder(nn.Module):
             )
         lengths = lengths.to(tokens.device, torch.long)
         if tokens.is_meta or torch.compiler.is_exporting() or torch.compiler.is_compiling():
-            return lengths  # no values to look at
+            return lengths  # there are no values to check
         wrong_B = (lengths < 1) | (lengths > longest)
         if wrong_B.any():
             at = int(wrong_B.nonzero()[0])
@@ -160,13 +160,13 @@ class ProteinEncoder(nn.Module):
                 f"a protein of {int(lengths.max())} residues: {type(self).__name__} takes at most "
                 f"{self.max_residues}.",
                 given=int(lengths.max()),
-                hint="Embed it in windows: see window= of holotype embed.",
+                hint="Embed it in windows: see --window of holotype embed.",
             )
         strange = (tokens < 0) | (tokens >= self.token_count)
         if strange.any() and (strange & ~padding_of(tokens, lengths)).any():
             token = int(tokens[strange & ~padding_of(tokens, lengths)][0])
             raise ShapeError(
-                f"tokens: {token} is no token of {type(self).__name__}; they are from 0 to "
+                f"tokens: {token} is not a token of {type(self).__name__}; expected 0 to "
                 f"{self.token_count - 1}.",
                 given=token,
             )

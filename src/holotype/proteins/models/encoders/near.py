@@ -1,4 +1,4 @@
-"""NEAR: a convolutional network whose residue embeddings say which residues of two proteins align.
+"""NEAR: a convolutional network whose residue embeddings predict which residues of two proteins align.
 
 Paper: Olson, Colligan, Demekas, Roddy, Youens-Clark and Wheeler, "NEAR: Neural Embeddings for Amino acid
 Relationships", bioRxiv 2024.01.25.577287. A look-up, then eight residual blocks::
@@ -7,8 +7,8 @@ Relationships", bioRxiv 2024.01.25.577287. A look-up, then eight residual blocks
 
 Each embedding sees 96 residues to either side, and nothing beyond.
 
-Here all proteins of a batch are laid one after the other along one axis, with a gap of three zeros between
-them, as wide as a convolution looks: one convolution does for all of them, and no padding is computed.
+Here all proteins of a batch are concatenated along one axis, with gaps of three zeros, the reach of a
+convolution: one convolution serves all of them, and no padding is computed.
 
 Legend of shapes: B proteins, L residues, D channels; N places along the axis.
 """
@@ -27,13 +27,13 @@ from holotype.proteins.models.encoders.interface import ProteinEncoder, letters_
 
 ALPHABET = "XARNDCEQGHILKMFPSTWYV"
 UNKNOWN = 0  # X, and B, J, O, U and Z
-TOKENS = 25  # as in the published file; the last four stand for no letter
+TOKENS = 25  # as in the published file; the last four are not used
 KERNEL = 7
 GAP = KERNEL // 2
 
 
 class Lookup(nn.Module):
-    """A vector for each token, stored as the published file has it: (D, tokens)."""
+    """A vector for each token, stored as in the published file: (D, tokens)."""
 
     def __init__(self, tokens: int, width: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Lookup(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions that are added to what goes in."""
+    """Two convolutions whose result is added to the input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -53,12 +53,12 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv1d(width, width, KERNEL, padding=GAP)
 
     def forward(self, x_ND: Tensor, gaps: Tensor, dtype: torch.dtype) -> Tensor:
-        """(N, D) → (N, D); what it makes of gaps is without meaning.
+        """(N, D) → (N, D); values in gaps have no meaning.
 
         Args:
-            x_ND: proteins one after the other.
+            x_ND: the concatenated proteins.
             gaps: the places between them.
-            dtype: what to convolve in.
+            dtype: of the convolutions.
         """
         y = _between(F.elu(x_ND), gaps).to(dtype)
         y = _between(F.elu(_convolved(y, self.conv1)), gaps)
@@ -71,12 +71,12 @@ class Near(ProteinEncoder):
     Args:
         embedding_dim: channels; D, or half of it.
         blocks: residual blocks.
-        layers: what the embedding is: ``"last"``, what the last block returns; or ``"middle+last"``, what the
-            block in the middle returns and what the last one does, side by side, twice as wide. The
-            last one is trained to tell which residues align, the middle one is nearer to the chemistry.
+        layers: ``"last"`` for the output of the last block; ``"middle+last"`` for the outputs of the middle
+            and the last block, side by side, twice as wide. The last block is trained to predict which
+            residues align, the middle one is closer to the chemistry.
 
     Raises:
-        ParameterError: a value out of its range.
+        ParameterError: a value is out of range.
 
     Source: Olson et al. 2024, "Model architecture"; differs: O and Z are read as X (unknown).
     """
@@ -109,7 +109,7 @@ class Near(ProteinEncoder):
     def embed_residues(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """(B, L) tokens → (B, L, D), 0 at padding."""
         batch, longest = tokens.shape
-        # One row a protein, with its gap behind it; padding beyond the gap is left out.
+        # A row for each protein, followed by its gap; further padding is left out.
         room = F.pad(tokens, (0, GAP))
         kept = ~padding_of(room, lengths + GAP)
         tokens_N = room[kept]
@@ -130,13 +130,13 @@ class Near(ProteinEncoder):
 
 
 def _between(x_ND: Tensor, gaps: Tensor) -> Tensor:
-    """The same with zeros in the gaps. `x_ND` is the caller's to lose."""
+    """The input with zeros in the gaps. `x_ND` may be overwritten."""
     return x_ND.index_fill(0, gaps, 0) if torch.is_grad_enabled() else x_ND.index_fill_(0, gaps, 0)
 
 
 def _convolved(x_ND: Tensor, conv: nn.Conv1d) -> Tensor:
-    # In two dimensions with the channels last: what goes in and out is then (N, D) as it lies in memory, and
-    # it is quicker than a convolution of one dimension.
+    # In two dimensions with the channels last: input and output are then (N, D) in memory, and it is faster
+    # than a one-dimensional convolution.
     x = x_ND.T[None, :, None, :]
     weight = conv.weight.unsqueeze(2).to(x.dtype, memory_format=torch.channels_last)
     bias = None if conv.bias is None else conv.bias.to(x.dtype)

@@ -1,13 +1,13 @@
-"""What can be told of a protein from its sequence by sliding windows: scales, charge, moments, complexity.
+"""Statistics of a sequence in sliding windows: scales, charge, moments, complexity.
 
 Papers: hydropathy in windows, Kyte and Doolittle, J. Mol. Biol. 1982; side-chain volume, Zamyatnin, Prog.
 Biophys. Mol. Biol. 1972; polarity, Grantham, Science 1974; propensities for helix and strand, Chou and
 Fasman, Adv. Enzymol. 1978; disorder (TOP-IDP), Campen et al., Protein Pept. Lett. 2008; hydrophobic moment,
 Eisenberg, Weiss and Terwilliger, Nature 1982; entropy of windows, Wootton and Federhen, Comput. Chem. 1993.
 
-A mean over a protein hides what a membrane helix, a disordered tail or a patch of charge is: a stretch that
-differs from the rest. So each scale is averaged in windows of several widths, and how these averages are
-spread (deviation and quantiles) is what the vector holds. It is computed for one protein at a time.
+A mean over a protein hides stretches that differ from the rest: a membrane helix, a disordered tail, a patch
+of charge. So each scale is averaged in windows of several widths, and the vector holds the spread of these
+averages (deviation and quantiles). It is computed for one protein at a time.
 
 Legend of shapes: B proteins, L residues, S scales, W windows.
 """
@@ -76,14 +76,15 @@ LAGS = (1, 2, 3, 4, 5, 7, 10, 11, 14, 18, 22, 28, 33)
 PARTS = 8
 QUARTERS = 4
 TAIL = 25
-# What counts as a stretch: a scale, the width of its windows, and the least mean in standard deviations over
-# the amino acids. For hydropathy that is about 1.6, Kyte and Doolittle's own for what spans a membrane.
+# A stretch is defined by a scale, the width of its windows, and the least mean in standard deviations over
+# the amino acids. For hydropathy that is about 1.6, Kyte and Doolittle's threshold for membrane-spanning
+# segments.
 STRETCHES = (("hydropathy", 19, 0.7), ("disorder", 21, 0.25))
 ENDS = ((0, 12), (12, 30), (30, 60), (-12, None), (-40, -12))
 
 
 class _Tables(NamedTuple):
-    """What is looked up for each residue."""
+    """The look-up tables for residues."""
 
     scales: Tensor  # (20, S), each of mean 0 and deviation 1 over the amino acids
     groups: Tensor  # (20, 12)
@@ -97,7 +98,7 @@ class SequenceStatistics(WeightFreeEncoder):
     moments; charge; entropy in windows; autocorrelation of scales; scales along eight parts; scales at both
     ends; composition of quarters and of both tails; membrane helices and disorder.
 
-    Source: our own choice of the scales and methods that the top of this module names.
+    Source: our own selection of the scales and methods listed at the top of this module.
     """
 
     def __init__(self) -> None:
@@ -164,7 +165,7 @@ def _statistics(codes: Tensor, tables: _Tables) -> Tensor:
         (centred[:-lag] * centred[lag:]).mean(0) / variance if length > lag else torch.zeros_like(variance)
         for lag in LAGS
     ]
-    # Where a protein is too short to have a part, the mean of all of it stands there.
+    # Where a protein is too short to have a part, the mean of the whole protein is used.
     mean = scales_LS.mean(0)
     cuts = [length * part // PARTS for part in range(PARTS + 1)]
     pieces = [scales_LS[begin:end] for begin, end in pairwise(cuts)]
@@ -181,7 +182,7 @@ def _statistics(codes: Tensor, tables: _Tables) -> Tensor:
 
 
 def _stretches(inside_W: Tensor) -> Tensor:
-    """The share of windows inside, how many stretches these form, and the longest, as log(1 + n): (3,)."""
+    """The share of windows inside, the number of stretches, and the longest, as log(1 + n): (3,)."""
     steps = torch.nn.functional.pad(inside_W.int(), (1, 1)).diff()
     begins, ends = (steps == 1).nonzero().squeeze(1), (steps == -1).nonzero().squeeze(1)
     longest = (ends - begins).amax() if len(begins) else torch.zeros_like(inside_W.sum())
@@ -210,7 +211,7 @@ def _charge(tables: _Tables, codes: Tensor) -> Tensor:
 def _windows(x_LS: Tensor, width: int) -> Tensor:
     """(L, S) → (W, S), the mean in each window; a protein shorter than a window is one window."""
     width = min(width, len(x_LS))
-    # Summed in double precision: differences of long sums lose the digits that single precision has.
+    # In double precision, because differences of long sums lose digits.
     sums = torch.nn.functional.pad(x_LS.double().cumsum(0), (0, 0, 1, 0))
     return ((sums[width:] - sums[:-width]) / width).float()
 

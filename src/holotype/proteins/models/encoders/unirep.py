@@ -1,4 +1,4 @@
-"""UniRep: a multiplicative LSTM that was trained to tell the next amino acid of UniRef50.
+"""UniRep: a multiplicative LSTM trained to predict the next amino acid of UniRef50.
 
 Paper: Alley, Khimulya, Biswas, AlQuraishi and Church, "Unified rational protein engineering with
 sequence-based deep representation learning", Nature Methods 2019. The cell is that of Krause, Lu, Murray
@@ -10,11 +10,11 @@ four matrices are weight-normalised (Salimans and Kingma 2016)::
     c' = sigmoid(f) * c + sigmoid(i) * tanh(u)
     h' = sigmoid(o) * tanh(c')
 
-A start token is read first; the embedding of residue t is h after residue t has been read, so it knows the
-residues before it and none after it. The paper's vector of a protein is the mean of these rows (the
-authors' code counts the start token's row among them, this one does not).
+A start token is read first; the embedding of residue t is h after residue t was read, so it depends on the
+residues before it and on none after it. The paper's vector of a protein is the mean of these rows. The code
+of the authors includes the row of the start token; this one does not.
 
-The paper's head, which guesses the next residue, is left out.
+The paper's head, which predicts the next residue, is left out.
 
 Legend of shapes: B proteins, L residues, H width of a layer, N layers; P residues of a batch in the order in
 which they are read: all first residues, all second ones and so on, longer proteins before shorter ones.
@@ -84,11 +84,11 @@ class UniRep(ProteinEncoder):
     Args:
         hidden_dim: H.
         depth: N, the number of layers.
-        layers: which layers' states are the embedding: the last one's, D = H, or all of them side by
+        layers: ``"last"`` for the states of the last layer, D = H; ``"all"`` for those of all layers side by
             side, the first layer first, D = N H.
 
     Raises:
-        ParameterError: a value out of its range.
+        ParameterError: a value is out of range.
 
     Source: Alley et al. 2019, Methods, "mLSTM"; Krause et al. 2016, equations 16 to 22.
     """
@@ -96,7 +96,7 @@ class UniRep(ProteinEncoder):
     letters: ClassVar[Mapping[str, int]] = letters_of(ALPHABET, unknown=UNKNOWN)
     compute_dtypes: ClassVar[tuple[str, ...]] = ("float32", "bfloat16")
     small_parameters: ClassVar[Mapping[str, object]] = {"hidden_dim": 8, "depth": 2}
-    residues_per_batch = 32_768  # a step multiplies as many rows as there are proteins: few are slow
+    residues_per_batch = 32_768  # a step multiplies a row for each protein: few rows are slow
 
     def __init__(
         self, *, hidden_dim: int = 256, depth: int = 4, layers: Literal["last", "all"] = "last"
@@ -165,14 +165,14 @@ class UniRep(ProteinEncoder):
 
 
 class State(NamedTuple):
-    """What a layer remembers of the proteins that are still being read, longest first."""
+    """The state of a layer for the proteins that are still being read, longest first."""
 
     h: Tensor
     c: Tensor
 
 
 def _after_start(start: Tensor, own: list[Weights], batch: int) -> list[State]:
-    """The states of all layers once the start token has been read, before which h and c are 0."""
+    """The states of all layers after the start token; before it, h and c are 0."""
     states = []
     x = start.unsqueeze(0)
     for w in own:
@@ -187,7 +187,7 @@ def _reading_order(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, lis
     """Residues in the order in which they are read.
 
     Returns:
-        (P,) tokens; (P,) their places in the batch, counted through it; and for each step, how many proteins
+        (P,) tokens; (P,) their flat indices in the batch; and for each step, the number of proteins that
         still have a residue.
     """
     longest = int(lengths.max())
@@ -203,7 +203,7 @@ def _reading_order(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, lis
 
 
 def _chunks(counts: list[int], width: int) -> list[list[int]]:
-    """Steps in groups, so that the projections of a group fit in bounded memory; at least one step each."""
+    """Steps in groups of at least one, so that the projections of a group fit in bounded memory."""
     groups: list[list[int]] = []
     room = 0
     for count in counts:
@@ -220,14 +220,14 @@ def _product_bfloat16(x: Tensor, w: Tensor) -> Tensor:
 
 
 def _read(m_PH: Tensor, z_P4H: Tensor, state: State, counts: list[int], w: Weights) -> tuple[Tensor, State]:
-    """Read a chunk, such that it can be learnt from.
+    """Read a chunk, with gradients.
 
     Args:
         m_PH: x Wmx of its residues.
         z_P4H: x Wx + b.
         state: of the layer.
         counts: proteins read in each step.
-        w: the weights, in the dtype to multiply in.
+        w: the weights, in the dtype of the products.
 
     Returns:
         (P, H) h of each residue, and the state for the next chunk.
@@ -247,12 +247,12 @@ def _read(m_PH: Tensor, z_P4H: Tensor, state: State, counts: list[int], w: Weigh
 def _read_in_place(
     m_PH: Tensor, z_P4H: Tensor, state: State, counts: list[int], w: Weights
 ) -> tuple[Tensor, State]:
-    """The same with nothing kept for learning and next to no new memory: it overwrites what it is given."""
+    """The same without gradients and with little new memory: it overwrites its arguments."""
     width = state.h.shape[1]
     narrow = w.wh.dtype is not m_PH.dtype
     h, c = state
     out_PH = torch.empty_like(m_PH)
-    # Views of all steps at once: to take each in its step costs a small network a good part of its time.
+    # Views of all steps at once: making each in its step takes a small network much of its time.
     gates, news = torch.split(z_P4H[:, : 3 * width], counts), torch.split(z_P4H[:, 3 * width :], counts)
     i_, f_, o_ = (torch.split(z_P4H[:, at * width : (at + 1) * width], counts) for at in range(3))
     zs, ms, hs = (torch.split(whole, counts) for whole in (z_P4H, m_PH, out_PH))
