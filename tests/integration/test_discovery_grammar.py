@@ -189,7 +189,7 @@ def test_a_broken_grammar_is_a_problem_of_that_file_alone(look, grammar, words):
     assert registry.list_models() == ["good"]
     assert registry.exists("good")
     assert not registry.exists("tower_s")
-    assert words in told(registry).lower() or words in told(registry)
+    assert words.lower() in told(registry).lower()
     assert "grammar.toml" in told(registry)
 
 

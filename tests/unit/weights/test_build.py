@@ -220,6 +220,7 @@ def test_dtypes():
 
 def test_memory_that_the_file_shares_and_the_network_does_not():
     block = torch.randn(8, 8)
+    values = block[0].clone()
     state = Net().state_dict()
     state["embed.bias"], state["norm.weight"] = block[0], block[0]
     state["frozen"] = torch.ones(1).expand(8)
@@ -227,8 +228,7 @@ def test_memory_that_the_file_shares_and_the_network_does_not():
     with torch.no_grad():
         net.embed.bias.zero_()
         net.frozen[0] = 5
-    assert torch.equal(net.norm.weight, block[0]) or net.norm.weight.abs().sum() > 0
-    assert net.embed.bias.data_ptr() != net.norm.weight.data_ptr()
+    assert torch.equal(net.norm.weight, values)
     assert net.frozen[1] == 1
 
 
