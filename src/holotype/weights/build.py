@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 _SHOWN = 8
+# What initialisation does in place, and torch cannot do on the meta device without `torch._dynamo`.
+_FILLS = frozenset({"normal_", "exponential_", "erfinv_", "clamp_", "abs_", "eye_"})
 # A counter that only momentum=None uses, and that files older than torch 0.4.1 lack.
 _OPTIONAL = ".num_batches_tracked"
 
@@ -69,7 +71,7 @@ def build_empty(build: Callable[[], nn.Module]) -> nn.Module:
             raises when called as usual.
     """
     try:
-        with _EmptyParameters():
+        with _EmptyParameters(), _without_initialisation():
             return build()
     except HolotypeError:
         raise
@@ -211,6 +213,26 @@ class _EmptyParameters:
             vars(empty).update(vars(parameter))
             made[id(parameter)] = (parameter, empty)
         return made[id(parameter)][1]
+
+
+@contextmanager
+def _without_initialisation() -> Iterator[None]:
+    """Parameters on the meta device are not initialised: it changes nothing, and imports torch's compiler."""
+    from torch.overrides import TorchFunctionMode
+
+    class Mode(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        ) -> Any:
+            kwargs = kwargs or {}
+            if func.__name__ in _FILLS:
+                tensor = args[0] if args else kwargs["tensor"]
+                if tensor.is_meta:
+                    return tensor
+            return func(*args, **kwargs)
+
+    with Mode():
+        yield
 
 
 class _RealParameters(_EmptyParameters):

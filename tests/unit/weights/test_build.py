@@ -260,3 +260,20 @@ def test_what_stays_empty_is_an_error():
 
     with pytest.raises(LoadingError, match="hole"):
         filled(build_empty(Empty), {"layer.weight": torch.ones(2, 2), "layer.bias": torch.ones(2)})
+
+
+def test_a_first_load_does_not_import_the_compiler(project):
+    """Initialising parameters on the meta device would: 1.5 seconds of CPU in each process that loads a network."""
+    found = project.run(
+        """
+        import sys
+        import holotype
+
+        vision = {"num_classes": 2, "size": 64}
+        for name, params in {"vit_t16": vision, "convnext_v2_atto": vision, "hieradet_tiny": vision, "v2": {}}.items():
+            path = holotype.save_pretrained(holotype.create_model(name, **params), f"{name}.safetensors")
+            holotype.load_checkpoint(path)
+        result = "torch._dynamo" in sys.modules
+        """
+    )
+    assert not found
