@@ -1,4 +1,4 @@
-"""Values that nobody can change: what goes into a registry and what comes out of it.
+"""Values that cannot be changed: what goes into a registry and what comes out of it.
 
 A frozen value still compares equal to the plain one it was made from, and `json.dumps` takes it.
 """

@@ -7,7 +7,7 @@ import sys
 
 
 def cache_home() -> str:
-    r"""The cache folder, as an absolute path. It may not exist yet; whoever writes makes it.
+    r"""The cache folder, as an absolute path. It may not exist yet.
 
     ``HOLOTYPE_HOME`` where that is set; else ``~/.cache/holotype`` (``$XDG_CACHE_HOME/holotype``) on
     Linux, ``~/Library/Caches/holotype`` on macOS, ``%LOCALAPPDATA%\holotype\Cache`` on Windows.

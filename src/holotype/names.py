@@ -55,7 +55,7 @@ def is_name(name: str) -> bool:
 
 
 def split_qualified(name: str) -> tuple[str | None, str]:
-    """Split ``"zoo/model"`` into its lower-cased parts; the zoo is None where there is none."""
+    """Split ``"zoo/model"`` into its lower-cased parts; the zoo is None if it is not given."""
     zoo, slash, model = name.strip().lower().rpartition("/")
     return (zoo if slash else None), model
 
@@ -109,7 +109,7 @@ def matcher(globs: list[str]) -> Callable[[str], bool]:
 
 
 def nearest(given: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """The known names closest to a typo, best first; nothing where none is close."""
+    """The known names closest to a typo, best first; empty if none is close."""
     from difflib import get_close_matches
 
     candidates = list(dict.fromkeys(known))

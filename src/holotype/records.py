@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from holotype.errors import MetadataError, MissingFieldError
 from holotype.frozen import FrozenDict, freeze, thaw
 from holotype.names import check_name, is_name, nearest, split_qualified
+from holotype.text import bulleted
 
 FORMATS = ("safetensors", "pt", "npz", "pt2", "onnx")
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -83,7 +84,7 @@ class Parameter(_Record):
         annotation: the type hint as written, or None.
         required: True if there is no default.
         default: the default where it is a literal, else None.
-        default_source: the default as written, or None where there is none.
+        default_source: the default as written, or None.
         keyword_only: True if it stands behind ``*``.
     """
 
@@ -112,7 +113,7 @@ class Problem(_Record):
         file: the file, or None where no file is to blame.
         line: the line in it, or None.
         message: what is wrong.
-        names: the models it disables, as far as they can be told.
+        names: the models that it disables, as far as they are known.
     """
 
     zoo: str
@@ -289,8 +290,8 @@ class PretrainedMetadata(_Record):
         name: the entry's name.
         zoo: its zoo.
         network: the architecture it fills.
-        tag: what tells the entries of one architecture apart.
-        task: what it is for; the architecture's where the entry says nothing.
+        tag: distinguishes the entries of one architecture.
+        task: what it is for; by default the architecture's.
         formats: weight files by format.
         url: a file, or a base under which the file is ``<name>.<format>``.
         description: one line.
@@ -298,11 +299,11 @@ class PretrainedMetadata(_Record):
         config: the complete parameters of the architecture.
         key_map: how names in the file become names in the network: regular expressions to
             replacements, in order.
-        num_classes: how many classes the head tells apart.
+        num_classes: the number of classes of the head.
         classes: where the class names are: a file beside the zoo's code, or the names.
         preprocessing: rgb mean and std, interpolation, crop.
         params: number of learnable parameters.
-        license: an SPDX name, or None where nobody says.
+        license: an SPDX name, or None if it is not known.
         dataset: what it was trained on.
         paper: where it is described.
         metrics: published figures.
@@ -356,7 +357,7 @@ class PretrainedMetadata(_Record):
 
         Raises:
             InvalidNameError: the entry's name does not fit the grammar.
-            MetadataError: it lists everything that is wrong.
+            MetadataError: it lists every problem.
         """
         check_name(name, "pretrained name")
         if not isinstance(metadata, Mapping):
@@ -365,48 +366,13 @@ class PretrainedMetadata(_Record):
             )
         given = dict(freeze(metadata, f"metadata of {name!r}"))
         problems: list[str] = []
-        net = given.pop("net", {})
-        if not isinstance(net, Mapping):
-            problems.append(f"net: a mapping with 'network' and 'tag', got {net!r}")
-            net = {}
-        rest_of_net = dict(net)
-        for key in ("network", "tag"):
-            if key in rest_of_net:
-                if key in given and given[key] != rest_of_net[key]:
-                    problems.append(f"{key}: {given[key]!r} and, in net, {rest_of_net[key]!r}")
-                given[key] = rest_of_net.pop(key)
-        if isinstance(given.get("backbone"), Mapping) and "network" in given["backbone"]:
-            # As Birder's manifest has it: a network, and the tag of the weights that it started from.
-            given.update((f"backbone_{key}", value) for key, value in given["backbone"].items())
-            given["backbone"] = given.pop("backbone_network")
-        values: dict[str, Any] = {}
-
-        def take(key: str, kinds: tuple[type, ...], expected: str) -> None:
-            value = given.pop(key, None)
-            if value is None:
-                return
-            if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-                problems.append(f"{key}: expected {expected}, got {value!r}")
-            else:
-                values[key] = value
-
-        for key in ("tag", "url", "task", "license", "dataset", "paper", "backbone"):
-            take(key, (str,), "text")
-        take("description", (str,), "text")
-        take("network", (str,), "the name of an architecture")
-        take("num_classes", (int,), "a whole number")
-        take("params", (int,), "a whole number")
-        for key in ("config", "key_map", "preprocessing"):
-            take(key, (Mapping,), "a mapping")
-        take("classes", (str, tuple), "a file name or a list of names")
-        take("metrics", (tuple,), "a list")
-        take("resolution", (tuple, int), "(height, width)")
-        take("formats", (Mapping,), "a mapping from format to {file_size, sha256}")
+        net = _flatten(given, problems)
+        values = _typed(given, problems)
         if "network" not in values and not any(p.startswith("network") for p in problems):
             problems.append("network: missing; which architecture do these weights fill?")
         elif "network" in values:
-            its_zoo, short = split_qualified(values["network"])
-            if not is_name(short) or (its_zoo is not None and not is_name(its_zoo)):
+            zoo_of_network, short = split_qualified(values["network"])
+            if not is_name(short) or (zoo_of_network is not None and not is_name(zoo_of_network)):
                 problems.append(f"network: {values['network']!r} is not the name of an architecture")
         if "resolution" in values:
             size = values["resolution"]
@@ -414,27 +380,81 @@ class PretrainedMetadata(_Record):
             if len(size) != 2 or not all(type(n) is int and n > 0 for n in size):
                 problems.append(f"resolution: (height, width) in pixels, got {values['resolution']!r}")
             values["resolution"] = size
-        formats: dict[str, WeightsFile] = {}
-        files = [file for file in values.get("formats", {}).values() if isinstance(file, Mapping)]
-        if not values.get("formats"):
-            problems.append("formats: at least one, such as {'safetensors': {'sha256': …, 'file_size': …}}")
-        for format, file in values.pop("formats", {}).items():
-            try:
-                formats[format] = _weights_file(format, file)
-            except MetadataError as error:
-                problems.append(f"formats: {error}")
-        if "url" not in values and not (files and all(file.get("url") for file in files)):
-            problems.append("url: missing; where are the files?")
+        values["formats"] = _weights_files(values, problems)
         if problems:
             raise MetadataError(
-                f"the pretrained entry {name!r} does not hold together:\n"
-                + "\n".join(f"  - {problem}" for problem in problems),
-                given=name,
+                f"the pretrained entry {name!r} does not hold together:\n{bulleted(problems)}", given=name
             )
-        if rest_of_net:
-            given["net"] = FrozenDict(rest_of_net)
-        values["formats"] = FrozenDict(formats)
+        if net:
+            given["net"] = FrozenDict(net)
         return cls(name=name, zoo=zoo, **values, metadata=FrozenDict(given))
+
+
+_TEXT, _WHOLE, _MAPPING = ((str,), "text"), ((int,), "a whole number"), ((Mapping,), "a mapping")
+# The fields of a pretrained entry as people write them: their types, and the words for these.
+_FIELDS: dict[str, tuple[tuple[type, ...], str]] = {
+    **dict.fromkeys(("tag", "url", "task", "license", "dataset", "paper", "backbone", "description"), _TEXT),
+    "network": ((str,), "the name of an architecture"),
+    **dict.fromkeys(("num_classes", "params"), _WHOLE),
+    **dict.fromkeys(("config", "key_map", "preprocessing"), _MAPPING),
+    "classes": ((str, tuple), "a file name or a list of names"),
+    "metrics": ((tuple,), "a list"),
+    "resolution": ((tuple, int), "(height, width)"),
+    "formats": ((Mapping,), "a mapping from format to {file_size, sha256}"),
+}
+
+
+def _flatten(given: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """Move `network` and `tag` out of ``net``, and the parts of ``backbone`` to the top.
+
+    Returns:
+        What else ``net`` holds.
+    """
+    net = given.pop("net", {})
+    if not isinstance(net, Mapping):
+        problems.append(f"net: a mapping with 'network' and 'tag', got {net!r}")
+        net = {}
+    rest = dict(net)
+    for key in ("network", "tag"):
+        if key in rest:
+            if key in given and given[key] != rest[key]:
+                problems.append(f"{key}: {given[key]!r} and, in net, {rest[key]!r}")
+            given[key] = rest.pop(key)
+    if isinstance(given.get("backbone"), Mapping) and "network" in given["backbone"]:
+        # As Birder's manifest has it: a network, and the tag of the weights that it started from.
+        given.update((f"backbone_{key}", value) for key, value in given["backbone"].items())
+        given["backbone"] = given.pop("backbone_network")
+    return rest
+
+
+def _typed(given: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """Take the known fields out of `given`, those of the right type."""
+    values = {}
+    for key, (types, expected) in _FIELDS.items():
+        value = given.pop(key, None)
+        if value is None:
+            continue
+        if isinstance(value, types) and not isinstance(value, bool):
+            values[key] = value
+        else:
+            problems.append(f"{key}: expected {expected}, got {value!r}")
+    return values
+
+
+def _weights_files(values: Mapping[str, Any], problems: list[str]) -> FrozenDict:
+    given = values.get("formats", {})
+    if not given:
+        problems.append("formats: at least one, such as {'safetensors': {'sha256': …, 'file_size': …}}")
+    formats = {}
+    for format, file in given.items():
+        try:
+            formats[format] = _weights_file(format, file)
+        except MetadataError as error:
+            problems.append(f"formats: {error}")
+    files = [file for file in given.values() if isinstance(file, Mapping)]
+    if "url" not in values and not (files and all(file.get("url") for file in files)):
+        problems.append("url: missing; where are the files?")
+    return FrozenDict(formats)
 
 
 def _weights_file(format: str, file: Any) -> WeightsFile:

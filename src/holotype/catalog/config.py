@@ -7,7 +7,7 @@
       params: {input_dim: 960, hidden_dim: 256, num_heads: 8}
 
 A config names registered models only, never a dotted import path. Other top-level keys are left alone: they
-belong to whoever trains.
+belong to the training.
 """
 
 from __future__ import annotations

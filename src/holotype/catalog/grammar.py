@@ -192,7 +192,7 @@ class Grammar:
         return None
 
     def explain(self, name: str) -> str | None:
-        """Why a name that begins like one of this family is none; None if it begins otherwise, or is one."""
+        """Why a name that begins like those of this family does not fit; None if it fits or begins otherwise."""
         parts = self.parts(name)
         if parts is not None:
             return self._contradiction(name, parts)
@@ -232,7 +232,7 @@ class Grammar:
         if named and name not in self.exactly and name not in self.listed:
             known = [other for other in self.listed if other.endswith(f"_{named[0].text}")]
             there = f" Such variants are those that are listed: {', '.join(known)}." if known else ""
-            return f"Nobody has said what the variant {named[0].text!r} of it is.{there}"
+            return f"The variant {named[0].text!r} of it is not defined.{there}"
         return None
 
     def _after(self, parts: list[Part], rest: str, piece: str) -> str:
@@ -300,7 +300,7 @@ def _compiled(form: str, family: str) -> list[_State]:
             states.append(_State())  # its way past the group is known where the group ends
         elif again or closes:
             if opened is None:
-                raise refuse("a bracket that nothing opens")
+                raise refuse("a bracket that is not opened")
             states[opened] = _State(to=(opened + 1, here + 1))
             # A repeated part must end where it stands, or `ls` would be found in `lsx`.
             states.append(_State(to=(opened,) if again else (here + 1,), ends=bool(again)))

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     # kind, name, sort key, task, network, module, line, via, needs
     Row = tuple[str, str, str, str | None, str | None, str, int | None, str | None, str]
 
-SCHEMA = 10  # raise it whenever `scan` or `link` write anything else: older files are then not read
+SCHEMA = 11  # raise it whenever `scan` or `link` write anything else: older files are then not read
 _UNREADABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, SyntaxError)
 _ABANDONED_S = 3600.0
 
@@ -75,7 +75,7 @@ class Snapshot:
         rows: its registrations, files in no particular order.
         details: of each row, as JSON.
         problems: module, path, line, message and the disabled names of each.
-        counts: parameter counts by name, once somebody asked.
+        counts: parameter counts by name, once they were asked for.
     """
 
     def __init__(

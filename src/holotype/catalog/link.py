@@ -4,7 +4,7 @@ A decorator is Holotype's if its name leads to ``holotype.…register_model``, h
 again or renamed on the way. The registering methods of a ``Registry()`` of one's own are not: what they
 register belongs to that registry alone.
 
-Every module whose facts were asked for is noted (also one that was not there), so that a change to it, and
+Every module whose facts were asked for is noted (also one that does not exist), so that a change to it, and
 only that, makes a file be linked again.
 """
 
@@ -36,7 +36,7 @@ _STDLIB = sys.stdlib_module_names
 _SUBMODULES = frozenset(
     {"errors", "proteins", "records", "store", "tasks", "testing", "training", "vision", "weights"}
 )
-# Fields of `ModelInfo` that nobody registers.
+# Fields of `ModelInfo` that are not registered.
 _RESERVED = frozenset(
     {"zoo", "kind", "class_name", "module", "file", "line", "docstring", "parameters", "open_parameters"}
     | {"pretrained", "aliases", "problem", "metadata"}
@@ -283,7 +283,7 @@ class Linker:
                 if module is None or (
                     self._source(module) is None and not is_other_module(source.path, symbol)
                 ):
-                    return line, f"imports {symbol}, and there is no such file"
+                    return line, f"imports {symbol}, which does not exist"
         return None
 
     # -- entries ---------------------------------------------------------------------------------
@@ -467,10 +467,10 @@ class Linker:
                     if config is None:
                         raise HolotypeError(f"{name!r} does not fit {grammar.form!r}.", given=name)
                     check_name(name, "model name")
-                    told = {**facts, "description": grammar.described(name, facts.get("description", ""))}
+                    known = {**facts, "description": grammar.described(name, facts.get("description", ""))}
                     if name in counts:
-                        told["params"] = counts[name]
-                    entries.append(self._config(home, cls, name, config, told, base))
+                        known["params"] = counts[name]
+                    entries.append(self._config(home, cls, name, config, known, base))
                 made = {**self._config(home, cls, family, {}, facts, base), "kind": "grammar"}
                 entries.append({**made, "grammar": encode_value(row)})
             except HolotypeError as error:

@@ -1,6 +1,6 @@
 """Check parameters against a constructor's signature before anything is built.
 
-Hints are read as text, so that what the index knows of a class that nobody has imported, and what `inspect`
+Hints are read as text, so that what the index knows of a class that is not imported, and what `inspect`
 knows of a live one, are checked by the same code. A hint that is not understood is not checked.
 """
 
@@ -102,7 +102,7 @@ def check(
 
 
 def mismatch(value: Any, annotation: str) -> str | None:
-    """What the hint expects, if `value` is certainly not that; None if it fits or nobody can tell."""
+    """What the hint expects, if `value` is certainly not that; None if it fits or is not checked."""
     hint = _parse(annotation)
     return None if _fits(value, hint) else _readable(hint)
 

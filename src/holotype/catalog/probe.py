@@ -80,17 +80,17 @@ def child(task: dict[str, Any], registered_by: Callable[[str], list[dict[str, An
             "modules": sorted(name for name in sys.modules if name == task["zoo"] or name.startswith(prefix)),
         }
     except BaseException as error:  # noqa: BLE001 - whatever the module does at import, even sys.exit
-        result = {"error": [_line_in(error, task["module"]), _told(error)]}
+        result = {"error": [_line_in(error, task["module"]), _message(error)]}
     os.write(out, b"\n" + json.dumps(result).encode() + b"\n")
     sys.stdout.flush()
     os._exit(0)  # no waiting for threads that the module started
 
 
-def _told(error: BaseException) -> str:
-    told = f"importing it failed: {type(error).__name__}: {error}".rstrip(": ")
+def _message(error: BaseException) -> str:
+    message = f"importing it failed: {type(error).__name__}: {error}".rstrip(": ")
     if isinstance(error, NameError) and error.name in REGISTERING:
-        told += f"; write: from holotype import {error.name}"
-    return told
+        message += f"; write: from holotype import {error.name}"
+    return message
 
 
 def _line_in(error: BaseException, module: str) -> int | None:

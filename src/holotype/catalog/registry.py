@@ -578,7 +578,7 @@ class Zoo:
 
         Args:
             name: an architecture.
-            num_classes: how many classes the head tells apart; 0 for none.
+            num_classes: the number of classes of the head; 0 for no head.
             input_channels: passed on as `in_channels`, or as `input_channels` where that is its name.
             config: further parameters.
             size: the images' side, or (height, width), in pixels.
@@ -599,7 +599,7 @@ class Zoo:
     def count_parameters(self, name: str, /, **params: Any) -> int:
         """The number of learnable parameters, counted on the meta device: no memory is used for them.
 
-        With default parameters the count is remembered, and `get_model_info` tells it from then on.
+        With default parameters the count is remembered, and `get_model_info` returns it from then on.
         """
         entry = self._find(name)
         try:
@@ -862,14 +862,14 @@ class Registry(Zoo):
         return Zoo(self, check_name(name.lower() if isinstance(name, str) else name, "zoo name"))
 
     def add_zoo(self, module: str, *, name: str | None = None) -> Zoo:
-        """Read a zoo that nothing else names.
+        """Read a zoo that neither the project nor a package names.
 
         Args:
             module: a package or module below the working directory or on ``sys.path``. It is not imported.
             name: the zoo's name; by default the module's.
 
         Raises:
-            UnknownZooError: there is no such module.
+            UnknownZooError: the module does not exist.
         """
         found = named_zoo(module, name, [".", *import_path()], "add_zoo", "code")
         if not isinstance(found, ZooSpec):

@@ -45,7 +45,7 @@ def scan(source: bytes) -> Facts:
         - ``classes``: bases, line, docstring, constructor, task;
         - ``functions``: line, docstring, signature of decorated functions;
         - ``calls``: decorators and module-level calls that might register something;
-        - ``hidden``: symbols called at import where only running the file can tell how;
+        - ``hidden``: symbols called at import in a way that only running the file shows;
         - ``inner``: symbols called inside each module-level function and the methods of each class;
         - ``guess``: ``[symbol, name]`` of what seems to register a name, where only running it can tell.
     """
@@ -75,7 +75,7 @@ class _Scanner:
 
     def __init__(self) -> None:
         self.names: dict[str, str | None] = {}
-        self.forks: dict[str, list[str]] = {}
+        self.forked: set[str] = set()
         self.stars: list[str] = []
         self.first: list[str] = []
         self.needs: list[list[Any]] = []
@@ -187,7 +187,7 @@ class _Scanner:
         ):
             typing_only, real = (node.orelse, node.body) if negated else (node.body, node.orelse)
             for statement in typing_only:
-                # Such imports tell what a name is; nothing else in there ever runs.
+                # Such imports define what a name is; nothing else in there ever runs.
                 if isinstance(statement, (ast.Import, ast.ImportFrom)):
                     self.statement(statement, sure=sure, needed=False)
             self.block(real, sure=sure, needed=needed)
@@ -204,11 +204,13 @@ class _Scanner:
         self.either(one)
 
     def either(self, one: dict[str, str | None]) -> None:
-        """Join the names of two branches; which of two things a name is, only running can tell."""
+        """Join the names of two branches. A file in which a name may be one of two decorators is imported."""
         for name, symbol in one.items():
             other = self.names.get(name)
-            if name in self.names and symbol != other and (known := other or symbol):
-                self.forks.setdefault(known, []).extend([symbol] if symbol and other else [])
+            if name in self.names and symbol != other:
+                possible = [known for known in (symbol, other) if known]
+                self.hidden += possible
+                self.forked.update(possible)
             self.names[name] = other or symbol
 
     def bind(self, target: ast.expr, value: ast.expr) -> None:
@@ -233,12 +235,7 @@ class _Scanner:
         again = self.defined_again(node)
         if doc := ast.get_docstring(node, clean=False):  # cleaning it imports `inspect`, for 5 ms
             facts["doc"] = doc
-        if (
-            node.keywords
-            or len(symbols) < len(node.bases)
-            or not sure
-            or not self.forks.keys().isdisjoint(symbols)
-        ):
+        if node.keywords or len(symbols) < len(node.bases) or not sure or not self.forked.isdisjoint(symbols):
             facts["opaque"] = True
         inner: list[str] = []
         for item in node.body:
@@ -281,7 +278,7 @@ class _Scanner:
         self.names[node.name] = f":{node.name}"
 
     def defined_again(self, node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-        """Does a second definition take this name? Then facts, kept by name, cannot tell the two apart."""
+        """Does a second definition take this name? Then facts, kept by name, do not distinguish the two."""
         earlier = self.classes.get(node.name) or self.functions.get(node.name)
         if earlier is None:
             return False
@@ -313,7 +310,7 @@ class _Scanner:
             symbols.append(symbol or "?")
             if symbol is None:
                 self.look_inside(decorator)
-            elif not sure or symbol in self.forks:
+            elif not sure:
                 self.note(decorator)
             elif isinstance(decorator, ast.Call):
                 self.call(symbol, decorator, target=node.name, kind=kind)
@@ -383,18 +380,16 @@ class _Scanner:
             and self.symbol(call.func) == "functools.partial"
             and (symbol := self.symbol(call.args[0]))
         ):
-            self.hidden += [symbol, *self.forks.get(symbol, ())]
+            self.hidden.append(symbol)
 
     def note(self, callee: ast.expr) -> None:
         """Note a decorator or a call that runs at import in a way that cannot be followed."""
         symbol = self.callee(callee)
         if symbol is None:
             return
-        symbols = [symbol, *self.forks.get(symbol, ())]
-        self.hidden += symbols
+        self.hidden.append(symbol)
         if isinstance(callee, ast.Call):
-            for symbol in symbols:
-                self.guess_name(symbol, callee)
+            self.guess_name(symbol, callee)
 
     def guess_name(self, symbol: str, call: ast.Call) -> None:
         if call.args and isinstance(call.args[0], ast.Constant) and isinstance(call.args[0].value, str):

@@ -45,7 +45,7 @@ def parse(where: str | Iterable[str] | None) -> list[Comparison]:
         parsed = _value(value)
         if operator in ("<", "<=", ">", ">=") and not isinstance(parsed, float):
             raise FilterError(
-                f"{text!r}: {operator} compares numbers, and {value!r} is none.",
+                f"{text!r}: {operator} compares numbers, and {value!r} is not a number.",
                 given=text,
                 hint="Numbers may be written 30e6 or 30M.",
             )

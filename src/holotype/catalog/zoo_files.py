@@ -36,7 +36,7 @@ class File:
 
 
 def stat_text(stat: os.stat_result, now_ns: int) -> tuple[str, bool]:
-    """What tells one state of a file from another, and whether a later edit is sure to change it.
+    """The state of a file as text, and whether a later edit certainly changes it.
 
     A file edited twice within one tick of the file system's clock keeps its time; so a time that is too
     close to now does not count yet (and on file systems that keep whole seconds, "close" is longer).
@@ -63,7 +63,7 @@ def walk(spec: ZooSpec) -> Iterator[tuple[str, File]]:
     folders = [(spec.path, spec.module)]
     links: list[tuple[str, str]] = []
     while folders or links:
-        # Links come last: a folder that is reached twice goes by its own name.
+        # Links come last: a folder that is reached twice has its own name.
         folder, package = folders.pop() if folders else links.pop()
         try:
             stat = os.stat(folder)

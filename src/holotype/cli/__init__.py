@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 
 VERBS = {
     "list": "List architectures, or pretrained entries.",
-    "info": "Tell all that is known of a model, a pretrained entry or a zoo.",
-    "create": "Build a network and tell its size.",
+    "info": "Describe a model, a pretrained entry, a zoo, a weight file or a run.",
+    "create": "Build a network and print its size.",
     "check": "Check configs without building anything.",
     "predict": "Classify images, find objects in them, or score pairs of proteins.",
     "embed": "Turn protein sequences, or images, into embeddings, in one file.",
@@ -112,14 +112,14 @@ def _drop_output() -> None:
 
 def _warner(verb: str) -> Callable[..., None]:
     """A `warnings.showwarning` that prints each text once, in one line, and not the code it comes from."""
-    told: set[str] = set()
+    shown: set[str] = set()
 
     def show(message: Warning | str, *where: object, **more: object) -> None:
         from holotype.text import plain
 
         text = plain(message)
-        if text not in told and sys.stderr is not None:
-            told.add(text)
+        if text not in shown and sys.stderr is not None:
+            shown.add(text)
             print(f"holotype {verb}: warning: {text}", file=sys.stderr)
 
     return show
@@ -133,7 +133,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="holotype",
         description="Find, describe, build and use any model by its name.",
-        epilog="'holotype VERB --help' tells more. Listing and describing never import torch.",
+        epilog="'holotype VERB --help' describes its options. Listing and describing never import torch.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"holotype {holotype.__version__}")

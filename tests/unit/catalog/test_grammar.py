@@ -67,7 +67,7 @@ def test_what_a_name_means(net, name, config):
         ("net_b16_ap_ls", "'ls' is in the wrong place: names are net_"),
         ("net_b16_reg4", "'reg4' is in the wrong place: names are net_"),
         ("net_b16_moe_3e_2s_moe_4e_2s", "'moe_3e_2s' and 'moe_4e_2s' are the same part twice."),
-        ("net_b16_c7", "Nobody has said what the variant 'c7' of it is."),
+        ("net_b16_c7", "The variant 'c7' of it is not defined."),
         ("net_x16", "It is not of this form:"),
         ("net_b", "It is not of this form:"),
         ("net_b016", "It is not of this form:"),
