@@ -57,56 +57,23 @@ _ELSEWHERE = {
     "save_pretrained": ("holotype.weights.save", "save_pretrained"),
 }
 
-__all__ = [
-    "HolotypeError",
-    "ModelInfo",
-    "PretrainedMetadata",
-    "Registry",
-    "Task",
-    "Zoo",
-    "__version__",
-    "check_config",
-    "count_parameters",
-    "create_from_config",
-    "create_model",
-    "exists",
-    "get_available_models",
-    "get_model_class",
-    "get_model_info",
-    "get_model_infos",
-    "get_pretrained_metadata",
-    "get_pretrained_metadatas",
-    "list_models",
-    "list_pretrained_models",
-    "list_problems",
-    "list_tasks",
-    "list_zoos",
-    "load_checkpoint",
-    "load_pretrained_model",
-    "model_registry",
-    "net_factory",
-    "pretrained_exists",
-    "register_alias",
-    "register_model",
-    "register_model_config",
-    "register_weights",
-    "registry",
-    "save_pretrained",
-    "zoo",
-]
+__all__ = sorted([*_OF_REGISTRY, *_ELSEWHERE, "__version__"])
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from holotype.catalog.registry import Registry, Zoo
-    from holotype.catalog.registry import default_registry as model_registry
-    from holotype.catalog.registry import default_registry as registry
-    from holotype.errors import HolotypeError
-    from holotype.records import ModelInfo, PretrainedMetadata
-    from holotype.tasks import Task
-    from holotype.weights.open import load_checkpoint, load_pretrained_model
-    from holotype.weights.save import save_pretrained
+    from holotype.catalog.registry import Registry as Registry
+    from holotype.catalog.registry import Zoo as Zoo
+    from holotype.catalog.registry import default_registry
+    from holotype.errors import HolotypeError as HolotypeError
+    from holotype.records import ModelInfo as ModelInfo
+    from holotype.records import PretrainedMetadata as PretrainedMetadata
+    from holotype.tasks import Task as Task
+    from holotype.weights.open import load_checkpoint as load_checkpoint
+    from holotype.weights.open import load_pretrained_model as load_pretrained_model
+    from holotype.weights.save import save_pretrained as save_pretrained
 
+    registry = model_registry = default_registry
     check_config = registry.check_config
     count_parameters = registry.count_parameters
     create_from_config = registry.create_from_config

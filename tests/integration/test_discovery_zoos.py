@@ -204,3 +204,31 @@ def test_listing_imports_nothing_heavy(project):
     """
     assert project.run(code) == [[], []]
     assert sys.version_info >= (3, 11)
+
+
+@pytest.mark.parametrize(
+    ("init", "names"),
+    [
+        ("", ["a2", "a10", "b1", "b0"]),  # by file, b0 below b1 in its file
+        ('MODEL_ORDER = ["b0", "a10"]', ["b0", "a10", "a2", "b1"]),
+        ('MODEL_ORDER = ("b0", "gone", "a10")', ["b0", "a10", "a2", "b1"]),
+        ("MODEL_ORDER = sorted([])", ["a2", "a10", "b1", "b0"]),
+        (
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from . import m_b, m_a10",
+            ["a2", "a10", "b1", "b0"],
+        ),
+    ],
+)
+def test_the_order_of_registration_is_stated_or_that_of_files_and_lines(project, init, names):
+    head = "from holotype import register_model\n"
+    one = '@register_model("{0}")\nclass M_{0}: pass\n'
+    project.write(
+        {
+            "src/model/__init__.py": init + "\n",
+            "src/model/m_a10.py": head + one.format("a10"),
+            "src/model/m_a2.py": head + one.format("a2"),
+            "src/model/m_b.py": head + one.format("b1") + one.format("b0"),
+        }
+    )
+    code = "import holotype\nresult = holotype.zoo('src.model').get_available_models()"
+    assert project.run(code) == names

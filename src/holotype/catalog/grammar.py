@@ -192,7 +192,7 @@ class Grammar:
         return None
 
     def explain(self, name: str) -> str | None:
-        """Why a name that begins like those of this family does not fit; None if it fits or begins otherwise."""
+        """What is wrong with a name that begins as those of this family do; None if nothing is."""
         parts = self.parts(name)
         if parts is not None:
             return self._contradiction(name, parts)

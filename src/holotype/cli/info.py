@@ -36,27 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     if wrong:
         print(f"holotype info: {wrong}", file=sys.stderr)
         return 2
-    records: list[Any] = []
-    for name in arguments.names:
-        if not registry.exists(name) and not registry.pretrained_exists(name) and Path(name).is_file():
-            from holotype.weights.inspect import inspect_file
-
-            records.append(inspect_file(name))
-            continue
-        if not registry.exists(name) and registry.pretrained_exists(name):
-            records.append(registry.get_pretrained_metadata(name))
-            continue
-        weights = Path(name, "model.safetensors")
-        if not registry.exists(name) and weights.is_file():  # the folder of a training run
-            from holotype.weights.inspect import inspect_file
-
-            records.append(inspect_file(weights))
-            continue
-        info = _find(name)
-        if isinstance(info, ModelInfo) and arguments.params and info.params is None and info.problem is None:
-            registry.count_parameters(name)
-            info = registry.get_model_info(name)
-        records.append(info)
+    records = [_record(name, count=arguments.params) for name in arguments.names]
     measured = [measure.of(name, arguments) for name in arguments.names] if arguments.measure else []
     if arguments.json:
         data = [zoo_as_dict(r) if isinstance(r, ZooInfo) else r.to_dict() for r in records]
@@ -67,17 +47,38 @@ def run(arguments: argparse.Namespace) -> int:
         for at, record in enumerate(records):
             if at:
                 print()
-            if isinstance(record, ZooInfo):
-                print(zoo_as_text(record))
-            elif isinstance(record, ModelInfo):
-                _model(record)
-            elif isinstance(record, PretrainedMetadata):
-                _pretrained(record)
-            else:
-                _weight_file(record)
+            _print(record)
             if measured:
                 print(measure.as_text(measured[at]))
     return 1 if any(isinstance(record, ModelInfo) and record.problem for record in records) else 0
+
+
+def _record(name: str, *, count: bool) -> Any:
+    """The record of an architecture, an entry, a weight file, the weights of a run, or a zoo."""
+    if not registry.exists(name):
+        if registry.pretrained_exists(name):
+            return registry.get_pretrained_metadata(name)
+        for file in (Path(name), Path(name, "model.safetensors")):
+            if file.is_file():
+                from holotype.weights.inspect import inspect_file
+
+                return inspect_file(file)
+    info = _find(name)
+    if isinstance(info, ModelInfo) and count and info.params is None and info.problem is None:
+        registry.count_parameters(name)
+        info = registry.get_model_info(name)
+    return info
+
+
+def _print(record: Any) -> None:
+    if isinstance(record, ZooInfo):
+        print(zoo_as_text(record))
+    elif isinstance(record, ModelInfo):
+        _model(record)
+    elif isinstance(record, PretrainedMetadata):
+        _pretrained(record)
+    else:
+        _weight_file(record)
 
 
 def _find(name: str) -> ModelInfo | ZooInfo:
