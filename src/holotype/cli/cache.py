@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this verb."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
-    ls = actions.add_parser("ls", help="list what is there, and which entries use it")
-    verify = actions.add_parser("verify", help="hash every file again; what has changed is moved aside")
+    ls = actions.add_parser("ls", help="list the files, and the entries that use them")
+    verify = actions.add_parser("verify", help="hash every file again, and quarantine those that changed")
     prune = actions.add_parser(
         "prune",
-        help="remove what is not needed",
+        help="remove files that are not needed",
         description="Remove quarantined files and what crashed downloads left behind more than a day ago; "
         "with --unreferenced also files that no entry known here names, with --embeddings also "
         "embeddings of proteins.",
@@ -35,9 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     prune.add_argument("--embeddings", action="store_true", help="also embeddings of proteins")
     prune.add_argument(
-        "--older-than", type=_days, metavar="DAYS", help="of all these, only those that are so many days old"
+        "--older-than",
+        type=_days,
+        metavar="DAYS",
+        help="remove only files that are at least this many days old",
     )
-    prune.add_argument("--dry-run", action="store_true", help="list, and remove nothing")
+    prune.add_argument("--dry-run", action="store_true", help="list the files, and remove nothing")
     for action in (ls, verify, prune):
         action.add_argument("--json", action="store_true", help="as JSON")
 

@@ -41,8 +41,9 @@ _WHERE = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this verb."""
-    parser.add_argument("shell", choices=sorted(SCRIPTS), help="put its output where the shell reads it")
-    parser.epilog = "   ".join(_WHERE.values())
+    parser.add_argument("shell", choices=sorted(SCRIPTS), help="the shell that runs the script")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter  # a line for each shell
+    parser.epilog = "where to put it:\n" + "\n".join(f"  {where}" for where in _WHERE.values())
 
 
 def run(arguments: argparse.Namespace) -> int:

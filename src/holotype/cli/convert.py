@@ -12,12 +12,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this verb."""
     parser.add_argument("source", metavar="IN", help="a safetensors, .pt or .npz file")
     parser.add_argument("target", metavar="OUT", help="the new file, ending in .safetensors or .pt")
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Convert, and tell what was compared."""
+    """Convert, and print what was compared."""
     from holotype.weights.convert import convert
 
     done = convert(arguments.source, arguments.target, overwrite=arguments.overwrite)

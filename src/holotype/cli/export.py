@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=("onnx", "pt2"), help="what to write (default: what FILE ends in)"
     )
-    parser.add_argument("--size", type=int, metavar="N", help="another side of the images in pixels")
+    parser.add_argument(
+        "--size", type=int, metavar="N", help="the side of the images in pixels, if not the default"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
     parser.add_argument("--json", action="store_true", help="as JSON")
 

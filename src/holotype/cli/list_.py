@@ -175,7 +175,7 @@ def _short(count: int) -> str:
 
 
 def _best(metrics: Sequence[Any]) -> tuple[str, float] | None:
-    """The metric that stands first, at its highest value."""
+    """The first metric of an entry, at its highest value."""
     found = [
         (str(metric["name"]), float(metric["value"]))
         for metric in metrics

@@ -18,12 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--measure",
         action="store_true",
-        help="count the multiplications of a model of images, and time it here",
+        help="count the multiplications of an image model, and measure its speed here",
     )
     parser.add_argument(
         "--batch", type=from_1, metavar="N", help="images at once (with --measure; default: 1)"
     )
-    parser.add_argument("--device", metavar="DEVICE", help="where to time it (default: cpu)")
+    parser.add_argument("--device", metavar="DEVICE", help="where to measure it (default: cpu)")
 
 
 def problem(arguments: argparse.Namespace) -> str | None:

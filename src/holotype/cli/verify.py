@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this verb."""
     parser.add_argument("names", nargs="*", metavar="NAME", help="pretrained entries ('holotype list -p')")
-    parser.add_argument("--all", action="store_true", help="every entry that is known")
+    parser.add_argument("--all", action="store_true", help="all entries")
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.epilog = (
-        "A file that has changed is moved aside and fetched again by the next load. Exits with 1 then."
+        "A file that has changed is moved to quarantine, and the next load fetches it again. "
+        "The exit code is then 1."
     )
 
 

@@ -19,7 +19,7 @@ def _add_options(options: Options) -> None:
         choices=("c1", "c2", "c3"),
         help="c1 divides pairs; c2 holds proteins out; c3 divides proteins (Park and Marcotte 2012)",
     )
-    options.add_argument("--seed", type=int, required=True, metavar="N", help="another seed, another split")
+    options.add_argument("--seed", type=int, required=True, metavar="N", help="decides the split")
     options.add_argument("-o", "--output", required=True, metavar="FOLDER", help="a new folder")
     options.add_argument(
         "--fractions",
@@ -42,7 +42,7 @@ def _add_options(options: Options) -> None:
         choices=("mmseqs", "cd-hit", "kmer"),
         help="what compares sequences (default: the first that is installed; kmer is an approximation)",
     )
-    options.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    options.add_argument("--overwrite", action="store_true", help="replace files that exist")
     options.add_argument("--json", action="store_true", help="as JSON")
 
 
