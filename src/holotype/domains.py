@@ -155,12 +155,6 @@ def domains() -> list[Domain]:
     return list(found.values())
 
 
-def tasks_of(domain: Domain) -> list[str]:
-    """The tasks that a domain serves."""
-    addresses = {**_from_entry_points(), **DOMAINS}
-    return [task for task, address in addresses.items() if _domain(address) is domain]
-
-
 def resolve(address: str) -> Any:
     """The object at an address ``"module:OBJECT"``."""
     module, _, name = address.partition(":")

@@ -2,13 +2,14 @@
 
 import errno
 import hashlib
+import io
 
 import pytest
 
 from holotype import files, text
 from holotype.errors import ConfigError, DataError, LoadingError
 from holotype.mappings import as_yaml, key_problems, read_mapping, read_yaml
-from holotype.progress import Bar
+from holotype.progress import Bar, stage_bar
 
 
 def names(folder):
@@ -109,6 +110,24 @@ def test_a_bar_counts_what_this_process_does():
     assert bar.line(300, 500, 2.0) == "scoring  60%  300/500 pairs  100/s  0:02 left"
     assert bar.line(500, 500, 4.0, "loss 0.1") == "scoring  100%  500/500 pairs  loss 0.1  100/s"
     assert Bar("x.pt", "MiB").line(2**20, None, 0) == "x.pt  1.0 MiB"
+
+
+def test_a_bar_of_several_stages(monkeypatch):
+    terminal = io.StringIO()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with stage_bar({"scoring": "pairs"}) as show:
+        assert show is None, "nobody looks"
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    with stage_bar({"scoring": "pairs"}) as show:
+        show("reading", 1, 1)
+        show("scoring", 50, 50)
+    assert "reading  100%  1/1" in terminal.getvalue()
+    assert "scoring  100%  50/50 pairs" in terminal.getvalue()
+    assert "\n" not in terminal.getvalue(), "a bar that is done leaves no line"
+
+
+def test_so_many_a_second():
+    assert [text.rate(value) for value in (0.2512, 12.34, 27_800.4)] == ["0.251", "12.3", "27,800"]
 
 
 def test_numbers_with_an_exponent_are_numbers():

@@ -107,7 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not name:
         if model is not None:
             find(model).open()  # raises what is wrong with it
-        return wrong(verb.name, "what is it about? One of:\n  " + "\n  ".join(verb.forms()))
+            return wrong(verb.name, f"{plain(model)} states no task, by which its domain is found")
+        return wrong(verb.name, "give a model. One of:\n  " + "\n  ".join(verb.forms()))
     for other, options in given.items():
         if other != name and options:
             return wrong(verb.name, _misplaced(verb, name, other, options[0], model))

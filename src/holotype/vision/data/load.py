@@ -27,7 +27,9 @@ import numpy as np
 
 from holotype.datasets import fetch_dataset, fraction_problem, get_dataset_info, is_registered, list_datasets
 from holotype.errors import ConfigError, DataError, HolotypeError, UnknownDatasetError
+from holotype.mappings import key_problems, read_mapping
 from holotype.names import nearest
+from holotype.text import did_you_mean
 from holotype.vision.data.coco import read_coco
 from holotype.vision.data.dataset import HASHED_BYTES, ImageDataset, assembled, divided
 from holotype.vision.data.folder import LIST_ENDINGS, has_classes, parts_of, read_folder, read_list
@@ -187,20 +189,12 @@ def _as_mapping(spec: str | Path | Mapping[str, Any], folder: Path) -> tuple[dic
 
 
 def _from_file(path: Path, name: str) -> tuple[dict[str, Any], Path, str]:
-    from holotype.mappings import read_mapping
-
     mapping = {str(key): value for key, value in read_mapping(path).items() if value is not None}
     return mapping, path.parent, str(mapping.get("name", name))
 
 
 def _mapping_problems(mapping: Mapping[str, Any]) -> list[str]:
-    problems = []
-    for key in mapping:
-        if key not in _KEYS:
-            close = nearest(key, _KEYS, count=1)
-            problems.append(
-                f"{key}: no such key" + (f"; did you mean {close[0]!r}?" if close else f"; {_HOW}")
-            )
+    problems = key_problems(mapping, _KEYS)
     parts = [part for part in PARTS if part in mapping]
     if "name" in mapping and not isinstance(mapping["name"], str):
         problems.append(f"name: expected text, got {mapping['name']!r}")
@@ -208,10 +202,9 @@ def _mapping_problems(mapping: Mapping[str, Any]) -> list[str]:
         if "name" not in mapping:
             problems.append(f"no images: {_HOW}")
         elif not is_registered(mapping["name"], "images"):
-            close = nearest(mapping["name"], list_datasets(holds="images"), count=1)
+            known = list_datasets(holds="images")
             problems.append(
-                f"name: no dataset of images named {mapping['name']!r}"
-                + (f"; did you mean {close[0]!r}?" if close else "")
+                f"name: no dataset of images named {mapping['name']!r}{did_you_mean(mapping['name'], known)}"
             )
         problems += [f"{key}: {mapping['name']!r} is divided already" for key in ("split",) if key in mapping]
     if parts and "images" in mapping:
@@ -234,19 +227,19 @@ def _mapping_problems(mapping: Mapping[str, Any]) -> list[str]:
         elif key in parts and not _is_path(value):
             problems.append(f"{key}: expected a path or {{images: DIR, annotations: FILE}}, got {value!r}")
     if "split" in mapping:
-        problems += [f"split{one}" for one in _split_problems(mapping["split"])]
+        problems += _split_problems(mapping["split"])
     return problems
 
 
 def _split_problems(split: object) -> list[str]:
     if not isinstance(split, Mapping):
-        return [f": expected a mapping such as {{fractions: [0.8, 0.1, 0.1], seed: 0}}, got {split!r}"]
-    problems = [f".{key}: no such key; there are fractions, seed" for key in split if key not in _SPLIT]
+        return [f"split: expected a mapping such as {{fractions: [0.8, 0.1, 0.1], seed: 0}}, got {split!r}"]
+    problems = key_problems(split, tuple(_SPLIT), "split")
     seed = split.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        problems.append(f".seed: a whole number from 0, not {seed!r}")
+        problems.append(f"split.seed: a whole number from 0, not {seed!r}")
     wrong = fraction_problem(split.get("fractions", _SPLIT["fractions"]))
-    return [*problems, f".fractions: {wrong}"] if wrong else problems
+    return [*problems, f"split.fractions: {wrong}"] if wrong else problems
 
 
 def _is_path(value: object) -> bool:
@@ -265,8 +258,7 @@ def _missing(path: str | os.PathLike[str], folder: Path) -> str | None:
             return str(error)
         return None
     there = [one.name for one in full.parent.iterdir()] if full.parent.is_dir() else []
-    close = nearest(full.name, there, count=1)
-    return f"there is no {str(path)!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+    return f"{str(path)!r} does not exist{did_you_mean(full.name, there)}"
 
 
 # -- reading -----------------------------------------------------------------------------------------------
