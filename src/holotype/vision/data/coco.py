@@ -8,7 +8,6 @@ Source: Lin et al. 2014, "Microsoft COCO: Common Objects in Context", and the fo
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -18,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from holotype.errors import DataError
+from holotype.files import sha256_of
+from holotype.text import SHOWN, bulleted, listed
 from holotype.vision.data.table import FileSource, Found, LabelledBoxes
 
 __all__ = ["read_coco"]
 
 _LARGEST_SIDE = 2**20
-_SHOWN = 5
 _MOST_PROBLEMS = 100
 
 
@@ -57,8 +57,7 @@ def read_coco(images: Path, annotations: Path) -> Found:
     if missing:
         raise DataError(
             f"{annotations}: {len(missing):,} of {len(files):,} images are not in {images}, or empty: "
-            + ", ".join(missing[:_SHOWN])
-            + ("…" if len(missing) > _SHOWN else "."),
+            f"{listed(missing)}.",
             given=str(annotations),
             problems=missing,
         )
@@ -76,14 +75,14 @@ def read_coco(images: Path, annotations: Path) -> Found:
         classes=classes,
         boxes=boxes,
         sizes=sizes,
-        pinned=[hashlib.sha256(annotations.read_bytes()).hexdigest()],
+        pinned=[sha256_of(annotations)],
         closed=True,
         notes=notes,
     )
 
 
 class _Reading:
-    """Takes the JSON apart, and collects what is wrong with it."""
+    """Reads the JSON, and collects what is wrong with it."""
 
     def __init__(self, path: Path, content: object) -> None:
         self.path = path
@@ -105,10 +104,8 @@ class _Reading:
         """Raise an error that lists the problems, if there are any."""
         if not self.problems:
             return
-        lines = "\n".join(f"  - {problem}" for problem in self.problems[:_SHOWN])
-        more = f"\n  and {len(self.problems) - _SHOWN} more" if len(self.problems) > _SHOWN else ""
         raise DataError(
-            f"{self.path} is no annotation file as COCO writes them:\n{lines}{more}",
+            f"{self.path} is not an annotation file as COCO writes them:\n{bulleted(self.problems, SHOWN)}",
             given=str(self.path),
             problems=self.problems,
         )
@@ -119,7 +116,7 @@ class _Reading:
             self.finish()
 
     def rows(self, key: str, *, with_id: bool = True) -> list[tuple[str, dict[str, Any]]]:
-        """The objects of a list, each with what messages call it; those that have no id of their own told."""
+        """The objects of a list, each with its name in messages; a missing or repeated id is a problem."""
         rows, seen = [], set()
         for at, row in enumerate(self.content[key]):
             what = f"{key}[{at}]"
@@ -234,14 +231,14 @@ class _Reading:
 
 def _read_json(path: Path) -> object:
     def refuse(text: str) -> None:
-        raise ValueError(f"{text} is no number of JSON")
+        raise ValueError(f"{text} is not a number of JSON")
 
     try:
         return json.loads(path.read_text("utf-8-sig"), parse_constant=refuse)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.", given=str(path)) from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no JSON that can be used: {error}.", given=str(path)) from error
+        raise DataError(f"{path} is not JSON that can be used: {error}.", given=str(path)) from error
 
 
 def _is_whole(value: object) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -10,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from holotype.errors import DataError
+from holotype.files import sha256_of_parts
 from holotype.names import natural_key
+from holotype.text import bulleted, listed
 from holotype.vision.data.shards import ShardSource, shard_digests
 from holotype.vision.data.splits import divide, raise_if_shared
-from holotype.vision.data.table import Found, ImageTable, in_threads, sha256_of
+from holotype.vision.data.table import Found, ImageTable, content_hash, in_threads
 
 if TYPE_CHECKING:
     from holotype.datasets import DatasetInfo
@@ -22,7 +23,6 @@ __all__ = ["HASHED_BYTES", "ImageDataset", "assembled", "divided"]
 
 # Above this, names and sizes stand for contents: reading a million photographs takes an hour.
 HASHED_BYTES = 4 * 2**30
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -61,25 +61,25 @@ class ImageDataset:
 def assembled(
     name: str, found: Mapping[str, Found], *, notes: Sequence[str] = (), info: DatasetInfo | None = None
 ) -> ImageDataset:
-    """Number the classes, hash, and look for what two parts share."""
+    """Number the classes, hash the images, and refuse images that two parts share."""
     classes = _classes(found)
-    told = [note for one in found.values() for note in one.notes]
+    found_notes = [note for one in found.values() for note in one.notes]
     hashed = sum(sum(one.sizes_bytes) for one in found.values()) <= HASHED_BYTES
     if not hashed:
-        told.append(
+        found_notes.append(
             f"more than {HASHED_BYTES / 2**30:g} GiB: names and sizes stand for contents in the digests, and "
             "nothing was looked up in two parts"
         )
-    splits = {part: _table(one, classes, hashed=hashed, told=told) for part, one in found.items()}
+    splits = {part: _table(one, classes, hashed=hashed, notes=found_notes) for part, one in found.items()}
     raise_if_shared(splits)
     if len(classes) == 1:
-        told.append(f"there is only one class, {classes[0]!r}")
+        found_notes.append(f"there is only one class, {classes[0]!r}")
     return ImageDataset(
         name=name,
         splits=splits,
         classes=classes,
         digests={part: table.digest for part, table in splits.items()},
-        notes=(*told, *notes),
+        notes=(*found_notes, *notes),
         info=info,
     )
 
@@ -115,7 +115,7 @@ def divided(
             given=found.where,
         )
     splits = {}
-    told = list(whole.notes)
+    all_notes = list(whole.notes)
     for part, chosen in parts.items():
         some = table.select(chosen)
         splits[part] = _with_digest(some, [found.sizes_bytes[at] for at in chosen], found.pinned)
@@ -123,13 +123,13 @@ def divided(
             [] if some.labels is None else sorted(set(range(len(whole.classes))) - set(some.labels.tolist()))
         )
         if lacking:
-            told.append(f"{part}: no image of {_some([whole.classes[at] for at in lacking])}")
+            all_notes.append(f"{part}: no image of {listed([whole.classes[at] for at in lacking])}")
     return ImageDataset(
         name=name,
         splits=splits,
         classes=whole.classes,
         digests={part: one.digest for part, one in splits.items()},
-        notes=(*told, *notes),
+        notes=(*all_notes, *notes),
         info=info,
         split_by={"fractions": fractions, "seed": seed},
     )
@@ -139,8 +139,8 @@ def _classes(found: Mapping[str, Found]) -> tuple[str, ...]:
     """The classes of all parts, if they agree."""
     kinds = {part: _kind(one) for part, one in found.items()}
     if len(set(kinds.values())) > 1:
-        told = ", ".join(f"{part} has {kind}" for part, kind in kinds.items())
-        raise DataError(f"the parts are not of one kind: {told}.", given=kinds)
+        each = ", ".join(f"{part} has {kind}" for part, kind in kinds.items())
+        raise DataError(f"the parts are not of one kind: {each}.", given=kinds)
     kind = next(iter(kinds.values()))
     if kind == "no labels":
         return ()
@@ -160,13 +160,14 @@ def _classes(found: Mapping[str, Found]) -> tuple[str, ...]:
     for part, one in found.items():
         unknown = sorted(set(one.labels or ()) - set(classes), key=natural_key) if part not in fixed else []
         if unknown:
-            problems.append(f"{part} has {_some(unknown)}, {first} has not")
+            problems.append(f"{part} has {listed(unknown)}, {first} does not")
         lacking = sorted(set(classes) - set(one.labels or classes), key=natural_key)
         if lacking and not unknown and part not in fixed:
-            one.notes.append(f"{part}: no image of {_some(lacking)}")
+            one.notes.append(f"{part}: no image of {listed(lacking)}")
     if problems:
-        lines = "\n".join(f"  - {problem}" for problem in problems)
-        raise DataError(f"the classes differ between the parts:\n{lines}", problems=problems, given=None)
+        raise DataError(
+            f"the classes differ between the parts:\n{bulleted(problems)}", problems=problems, given=None
+        )
     return classes
 
 
@@ -179,16 +180,16 @@ def _differing(first: str, classes: tuple[str, ...], part: str, other: tuple[str
     for has, mine, lacks, theirs in ((first, classes, part, other), (part, other, first, classes)):
         only = [name for name in mine if name not in theirs]
         if only:
-            lines.append(f"{has} has {_some(only)}, {lacks} has not")
+            lines.append(f"{has} has {listed(only)}, {lacks} does not")
     return lines or [f"{part} has the same categories as {first} under other ids"]
 
 
-def _table(one: Found, classes: tuple[str, ...], *, hashed: bool, told: list[str]) -> ImageTable:
+def _table(one: Found, classes: tuple[str, ...], *, hashed: bool, notes: list[str]) -> ImageTable:
     number = {name: at for at, name in enumerate(classes)}
     labels = None if one.labels is None else np.array([number[name] for name in one.labels], np.int64)
     try:
         hashes = (
-            in_threads(lambda at: sha256_of(one.source.content(at)), range(len(one.names)))
+            in_threads(lambda at: content_hash(one.source.content(at)), range(len(one.names)))
             if hashed
             else None
         )
@@ -202,7 +203,7 @@ def _table(one: Found, classes: tuple[str, ...], *, hashed: bool, told: list[str
         twice = [(at, first[key]) for at, key in enumerate(hashes) if labels[at] != labels[first[key]]]
         if twice:
             pair = " and ".join(one.names[at] for at in twice[0])
-            told.append(f"{one.where}: {len(twice):,} images are in two classes, such as {pair}")
+            notes.append(f"{one.where}: {len(twice):,} images are in two classes, such as {pair}")
     made = ImageTable(
         names=tuple(one.names),
         source=one.source,
@@ -220,11 +221,4 @@ def _with_digest(table: ImageTable, sizes_bytes: Sequence[int], pinned: Sequence
         content = "" if table.hashes is None else table.hashes[at].hex()
         label = "" if table.labels is None else str(table.labels[at])
         lines.append(f"{name!r}\t{sizes_bytes[at]}\t{content}\t{label}\n")
-    digest = hashlib.sha256()
-    for line in (*sorted(lines), *(f"{one}\n" for one in pinned)):
-        digest.update(line.encode("utf-8", "surrogateescape"))
-    return replace(table, digest=digest.hexdigest())
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")
+    return replace(table, digest=sha256_of_parts(*sorted(lines), *(f"{one}\n" for one in pinned)))

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from holotype.errors import DataError
 from holotype.names import nearest
+from holotype.text import SHOWN, bulleted, counted, listed
 from holotype.vision.data.decode import image_extensions
 from holotype.vision.data.table import FileSource, Found
 
@@ -30,7 +31,6 @@ _FOLDERS = {
 }
 _PATHS = ("path", "file", "filename", "file_name", "image", "image_path", "name")
 _LABELS = ("label", "class", "class_name", "target", "category")
-_SHOWN = 5
 
 
 def parts_of(folder: Path) -> dict[str, Path]:
@@ -89,10 +89,10 @@ def read_folder(folder: Path, *, root: Path | None = None) -> Found:
     loose = sum(1 for _ in _Walk(folder).files(folder, deep=False))
     notes = walk.notes()
     if loose:
-        notes.append(f"{folder}: {_count(loose, 'image')} beside the class folders left out")
+        notes.append(f"{folder}: {counted(loose, 'image')} beside the class folders left out")
     if empty and files:
         raise DataError(
-            f"{folder}: no image in {_some(empty)}.",
+            f"{folder}: no image in {listed(empty)}.",
             given=str(folder),
             problems=[f"{name}: no image" for name in empty],
             hint="Each subfolder is a class; remove those that are none.",
@@ -128,7 +128,7 @@ def read_list(path: Path) -> Found:
             repeats += 1
     _refuse(path, problems)
     if repeats:
-        notes.append(f"{path.name}: {_count(repeats, 'line')} repeated, counted once")
+        notes.append(f"{path.name}: {counted(repeats, 'line')} repeated, counted once")
     names = list(labels)
     sizes, missing = [], []
     for name in names:
@@ -138,7 +138,7 @@ def read_list(path: Path) -> Found:
         sizes.append(size or 0)
     if missing:
         raise DataError(
-            f"{path}: {len(missing):,} of {len(names):,} files are not there: {_some(missing)}.",
+            f"{path}: {len(missing):,} of {len(names):,} files do not exist: {listed(missing)}.",
             given=str(path),
             problems=missing,
             hint=f"Paths start from {path.parent}.",
@@ -184,10 +184,10 @@ def _rows(path: Path) -> tuple[list[tuple[int, list[str]]], int, int | None]:
 
 
 class _Walk:
-    """Looks for images, and counts what it passes by.
+    """Looks for images, and counts other files.
 
     Attributes:
-        others: endings of files that are no images -> how many.
+        others: endings of files that are not images -> how many.
     """
 
     def __init__(self, root: Path) -> None:
@@ -220,7 +220,9 @@ class _Walk:
         if not self.others:
             return []
         kinds = ", ".join(f"{ending} {count:,}" for ending, count in sorted(self.others.items()))
-        return [f"{self.root}: {_count(sum(self.others.values()), 'file')} left out, no images: {kinds}"]
+        return [
+            f"{self.root}: {counted(sum(self.others.values()), 'file')} left out that are not images: {kinds}"
+        ]
 
 
 def _found(
@@ -240,7 +242,7 @@ def _found(
     sizes = [_size(path) for path in paths]
     gone = [name for name, size in zip(files, sizes, strict=True) if size is None]
     if gone:
-        raise DataError(f"{folder}: {_some(gone)} cannot be read.", given=str(folder), problems=gone)
+        raise DataError(f"{folder}: {listed(gone)} cannot be read.", given=str(folder), problems=gone)
     known = [size or 0 for size in sizes]
     _refuse_empty(folder, files, known)
     return Found(
@@ -285,7 +287,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _size(path: Path) -> int | None:
-    """In bytes; None where there is no such file."""
+    """In bytes; None if it is not a file."""
     try:
         what = path.stat()
     except (OSError, ValueError):
@@ -297,7 +299,7 @@ def _refuse_empty(where: Path, names: list[str], sizes: list[int]) -> None:
     empty = [name for name, size in zip(names, sizes, strict=True) if size == 0]
     if empty:
         raise DataError(
-            f"{where}: {_count(len(empty), 'image')} of 0 bytes: {_some(empty)}.",
+            f"{where}: {counted(len(empty), 'image')} of 0 bytes: {listed(empty)}.",
             given=str(where),
             problems=empty,
         )
@@ -305,14 +307,5 @@ def _refuse_empty(where: Path, names: list[str], sizes: list[int]) -> None:
 
 def _refuse(where: Path, problems: list[str]) -> None:
     if problems:
-        lines = "\n".join(f"  - {problem}" for problem in problems[:_SHOWN])
-        more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise DataError(f"{where} cannot be used:\n{lines}{more}", given=str(where), problems=problems)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")
+        lines = bulleted(problems, SHOWN)
+        raise DataError(f"{where} cannot be used:\n{lines}", given=str(where), problems=problems)

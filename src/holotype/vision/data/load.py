@@ -29,7 +29,7 @@ from holotype.datasets import fetch_dataset, fraction_problem, get_dataset_info,
 from holotype.errors import ConfigError, DataError, HolotypeError, UnknownDatasetError
 from holotype.mappings import key_problems, read_mapping
 from holotype.names import nearest
-from holotype.text import did_you_mean
+from holotype.text import bulleted, did_you_mean
 from holotype.vision.data.coco import read_coco
 from holotype.vision.data.dataset import HASHED_BYTES, ImageDataset, assembled, divided
 from holotype.vision.data.folder import LIST_ENDINGS, has_classes, parts_of, read_folder, read_list
@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 _SPLIT = {"fractions": (0.8, 0.1, 0.1), "seed": 0}
-# How `digits` is divided: by nobody's hand but ours, so it is written down here.
+# `digits` is published undivided; this is how it is divided here.
 _DIGITS_SPLIT = {"fractions": (0.6, 0.2, 0.2), "seed": 0}
 _KEYS = ("name", *PARTS, "images", "annotations", "split")
 _HOW = "images are a name, a folder, {train:, val:, test:} or {images:, split:}"
@@ -83,8 +83,7 @@ def load_image_dataset(
     mapping, folder, name = _as_mapping(spec, Path(relative_to or "."))
     problems = _mapping_problems(mapping)
     if problems:
-        lines = "\n".join(f"  - {problem}" for problem in problems)
-        raise ConfigError(f"the images cannot be used:\n{lines}", problems=problems, given=spec)
+        raise ConfigError(f"the images cannot be used:\n{bulleted(problems)}", problems=problems, given=spec)
     if not any(key in mapping for key in (*PARTS, "images")):
         return _registered(mapping["name"], progress)
     if "images" in mapping:

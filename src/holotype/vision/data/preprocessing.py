@@ -13,7 +13,9 @@ from torch import Tensor
 
 from holotype.errors import MetadataError
 from holotype.names import nearest
+from holotype.text import bulleted, did_you_mean
 from holotype.vision.data.decode import AnyPath, open_image, pillow, pixels_of
+from holotype.vision.data.resize import centre_window
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -52,11 +54,8 @@ class Preprocessing:
         for name, choices in (("interpolation", INTERPOLATIONS), ("resampler", RESAMPLERS)):
             value = getattr(self, name)
             if value not in choices:
-                near = nearest(str(value), choices, 1)
-                problems.append(
-                    f"{name}: {value!r} is none of {', '.join(choices)}"
-                    + (f" (did you mean {near[0]!r}?)" if near else "")
-                )
+                hint = did_you_mean(value, choices)
+                problems.append(f"{name}: {value!r} is not one of {', '.join(choices)}{hint}")
         size = self.size
         if isinstance(size, int):
             size = (size, size)
@@ -76,9 +75,7 @@ class Preprocessing:
         if self.resampler == "tensorflow1" and self.interpolation != "bicubic":
             problems.append("resampler: 'tensorflow1' goes with interpolation 'bicubic'")
         if problems:
-            raise MetadataError(
-                "this preprocessing does not hold together:\n" + "\n".join(f"  - {p}" for p in problems)
-            )
+            raise MetadataError(f"this preprocessing does not hold together:\n{bulleted(problems)}")
 
     @classmethod
     def of(cls, info: object) -> Preprocessing:
@@ -121,13 +118,7 @@ class Preprocessing:
 
     def window(self, width: int, height: int) -> tuple[int, int, int, int]:
         """Which part of a picture of this size is kept: left, top, right, bottom."""
-        target_height, target_width = self.size
-        scale = min(width / target_width, height / target_height) * self.crop_fraction
-        # The tolerance keeps 0.875 * 256 at 224 where the fraction has no exact binary form.
-        kept_width = min(width, max(1, math.floor(target_width * scale + 1e-6)))
-        kept_height = min(height, max(1, math.floor(target_height * scale + 1e-6)))
-        left, top = (width - kept_width + 1) // 2, (height - kept_height + 1) // 2
-        return left, top, left + kept_width, top + kept_height
+        return centre_window(width, height, self.size, self.crop_fraction)
 
     def __call__(self, image: Image) -> Tensor:
         """An RGB picture → (3, H, W), normalised."""

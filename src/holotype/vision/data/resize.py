@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from holotype.vision.data.table import ImageTable
 
-__all__ = ["MEAN_COLOUR", "MODES", "Placement", "read_image", "resize_to", "size_of"]
+__all__ = ["MEAN_COLOUR", "MODES", "Placement", "centre_window", "read_image", "resize_to", "size_of"]
 
 MODES = ("squash", "crop", "letterbox")
 # The mean colour of ImageNet: about zero once it is normalised.
@@ -84,13 +85,13 @@ def resize_to(
         interpolation: ``"bilinear"``, ``"bicubic"``, ``"lanczos"``, ``"box"`` or ``"nearest"``; smoothed
             where a picture becomes smaller.
         fill: the colour of the padding.
-        original: (width, height) that the placement is to speak of, if `image` was decoded smaller.
+        original: (width, height) that the placement refers to, if `image` was decoded smaller.
 
     Returns:
         (3, H, W) uint8, and where the picture lies in it.
 
     Raises:
-        ParameterError: an unknown mode or interpolation, or no size.
+        ParameterError: an unknown mode or interpolation, or a wrong size.
     """
     height, width = size_of(size)
     resampling = _resampling(interpolation)
@@ -106,13 +107,15 @@ def resize_to(
         if image.size != (width, height):
             image = image.resize((width, height), resampling, reducing_gap=2.0)
     elif mode == "crop":
-        scale_x = scale_y = max(width / whole_width, height / whole_height)
-        # Of the whole; rounded, what is all of it may come out above 1.
-        kept_x = min(1.0, width / scale_x / whole_width)
-        kept_y = min(1.0, height / scale_y / whole_height)
-        left, top = -(1 - kept_x) / 2 * whole_width * scale_x, -(1 - kept_y) / 2 * whole_height * scale_y
-        edge_x, edge_y = (1 - kept_x) / 2 * image.width, (1 - kept_y) / 2 * image.height
-        window = (edge_x, edge_y, image.width - edge_x, image.height - edge_y)
+        x1, y1, x2, y2 = centre_window(whole_width, whole_height, (height, width))
+        scale_x, scale_y = width / (x2 - x1), height / (y2 - y1)
+        left, top = -x1 * scale_x, -y1 * scale_y
+        window = (  # in the pixels of what was decoded
+            x1 * image.width / whole_width,
+            y1 * image.height / whole_height,
+            x2 * image.width / whole_width,
+            y2 * image.height / whole_height,
+        )
         if image.size != (width, height):
             image = image.resize((width, height), resampling, box=window, reducing_gap=2.0)
     else:
@@ -130,6 +133,25 @@ def resize_to(
         padded[:, : content[0], : content[1]] = pixels
         pixels = padded
     return pixels, Placement(scale_x, scale_y, left, top, (height, width), content)
+
+
+def centre_window(
+    width: int, height: int, target: tuple[int, int], fraction: float = 1.0
+) -> tuple[int, int, int, int]:
+    """The part of a picture that a crop keeps: left, top, right, bottom in whole pixels.
+
+    Args:
+        width: of the picture.
+        height: of the picture.
+        target: (height, width) whose proportions the window has.
+        fraction: how much of the largest window that fits is kept.
+    """
+    scale = min(width / target[1], height / target[0]) * fraction
+    # The tolerance keeps 0.875 * 256 at 224 where the fraction has no exact binary form.
+    kept_width = min(width, max(1, math.floor(target[1] * scale + 1e-6)))
+    kept_height = min(height, max(1, math.floor(target[0] * scale + 1e-6)))
+    left, top = (width - kept_width + 1) // 2, (height - kept_height + 1) // 2
+    return left, top, left + kept_width, top + kept_height
 
 
 def read_image(
@@ -164,7 +186,7 @@ def size_of(size: int | Sequence[int]) -> tuple[int, int]:
     """(height, width) in pixels, given as two numbers or one for both.
 
     Raises:
-        ParameterError: it is none.
+        ParameterError: not positive whole numbers.
     """
     pair = (size, size) if isinstance(size, int) else tuple(size)
     if len(pair) != 2 or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in pair):

@@ -14,19 +14,21 @@ Source: Aizman, Maltby and Breuel 2019, "High Performance I/O For Large Scale De
 from __future__ import annotations
 
 import glob
-import hashlib
 import json
 import os
 import re
 import tarfile
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from holotype.errors import DataError, ImageError
+from holotype.files import sha256_of
 from holotype.names import natural_key, nearest
+from holotype.text import listed
 from holotype.vision.data.decode import image_extensions
 from holotype.vision.data.table import Found
 
@@ -37,7 +39,6 @@ LARGEST_LABEL = 2**24
 _BLOCK = 512
 _MOST_SHARDS = 100_000
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
-_SHOWN = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +143,7 @@ def read_shards(pattern: str) -> Found:
     """
     shards = expand_shards(pattern)
     names, places, labels = [], [], []
-    ignored: dict[str, int] = {}
+    ignored: Counter[str] = Counter()
     for number, path in enumerate(shards):
         for example in _examples(path, ignored):
             names.append(f"{path.name}/{example.image}")
@@ -155,14 +156,13 @@ def read_shards(pattern: str) -> Found:
             given=pattern,
             hint="Members are named KEY.jpg and KEY.cls (or KEY.json).",
         )
-    doubled = next((name for name, count in _counted(names).items() if count > 1), None)
+    doubled = next((name for name, count in Counter(names).items() if count > 1), None)
     if doubled is not None:
         raise DataError(f"{where}: two shards of one name hold {doubled}.", given=pattern)
     without = [name for name, label in zip(names, labels, strict=True) if label is None]
     if without and len(without) < len(names):
         raise DataError(
-            f"{where}: {len(without):,} of {len(names):,} images have no label: "
-            + ", ".join(without[:_SHOWN]),
+            f"{where}: {len(without):,} of {len(names):,} images have no label: " + listed(without),
             given=pattern,
         )
     notes = [f"{where}: {count:,} {what} left out" for what, count in sorted(ignored.items())]
@@ -184,30 +184,27 @@ class _Example:
     label: str | None = None
 
 
-def _examples(path: Path, ignored: dict[str, int]) -> list[_Example]:
+def _examples(path: Path, ignored: Counter[str]) -> list[_Example]:
     """What a shard holds, by key, in its order."""
     found: dict[str, _Example] = {}
     seen: set[str] = set()
     known = image_extensions()
-
-    def ignore(what: str) -> None:
-        ignored[what] = ignored.get(what, 0) + 1
 
     with _opened(path) as file:
         for member in _members(path, file):
             if member.isdir():
                 continue
             if not member.isreg() or member.issparse():
-                ignore("links and special members" if not member.issparse() else "sparse members")
+                ignored["links and special members" if not member.issparse() else "sparse members"] += 1
                 continue
             name = _safe(member.name)
             key, ending = _key(name)
             if not key or name.rpartition("/")[2].startswith("."):
-                ignore("members without a key")
+                ignored["members without a key"] += 1
                 continue
             is_image, is_label = f".{ending}" in known, ending in ("cls", "json")
             if not (is_image or is_label):
-                ignore(f"members .{ending or '(no ending)'}")
+                ignored[f"members .{ending or '(no ending)'}"] += 1
                 continue
             if name in seen:
                 raise DataError(f"{path} has two members named {name}.", given=str(path))
@@ -228,9 +225,8 @@ def _examples(path: Path, ignored: dict[str, int]) -> list[_Example]:
                         f"{path}: {key} is {example.label!r} and {label!r} at once.", given=str(path)
                     )
                 example.label = label if label is not None else example.label
-    alone = [key for key, example in found.items() if not example.image]
-    for _ in alone:
-        ignore("labels without an image")
+    if alone := sum(not example.image for example in found.values()):
+        ignored["labels without an image"] += alone
     return [example for example in found.values() if example.image]
 
 
@@ -330,17 +326,6 @@ def _label(path: Path, name: str, ending: str, content: bytes) -> str | None:
     return text
 
 
-def _counted(names: list[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
-    return counts
-
-
 def shard_digests(source: ShardSource) -> list[str]:
     """The sha256 of each archive, as hexadecimal digits."""
-    digests = []
-    for shard in source.shards:
-        with Path(shard).open("rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return digests
+    return [sha256_of(shard) for shard in source.shards]

@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from holotype.errors import LeakageError
+from holotype.text import SHOWN, bulleted
 from holotype.vision.data.table import ImageTable
 
 __all__ = ["PARTS", "divide", "raise_if_shared"]
 
 PARTS = ("train", "val", "test")
-_SHOWN = 5
 
 
 def divide(
@@ -103,15 +103,14 @@ def raise_if_shared(splits: Mapping[str, ImageTable]) -> None:
         pairs = zip(theirs.hashes, theirs.names, strict=True)
         both = [(name, known[key]) for key, name in pairs if key in known]
         if both:
-            examples = "; ".join(f"{name} is {twin}" for name, twin in both[:_SHOWN])
-            more = "; …" if len(both) > _SHOWN else ""
+            examples = "; ".join(f"{name} is {twin}" for name, twin in both[:SHOWN])
+            more = "; …" if len(both) > SHOWN else ""
             verb = "is" if len(both) == 1 else "are"
             found = f"{len(both):,} of {len(theirs):,} images of {other} {verb} in {one}"
             lines.append(f"{found}: {examples}{more}")
     if lines:
         raise LeakageError(
-            "training would see what the test is about: no image may be in two parts.\n"
-            + "\n".join(f"  - {line}" for line in lines),
+            "training would see what the test is about: no image may be in two parts.\n" + bulleted(lines),
             problems=lines,
             hint="Remove them from one part, or have all divided here: {images: DIR, split: {fractions: "
             "[0.8, 0.1, 0.1], seed: 0}}.",

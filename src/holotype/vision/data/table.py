@@ -6,7 +6,6 @@ pixels in memory. Both can be pickled, for worker processes, and read from sever
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -17,12 +16,22 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from holotype.files import sha256_of, sha256_of_parts
 from holotype.vision.data.decode import decode
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["FileSource", "Found", "ImageSource", "ImageTable", "LabelledBoxes", "PixelSource", "in_threads"]
+__all__ = [
+    "FileSource",
+    "Found",
+    "ImageSource",
+    "ImageTable",
+    "LabelledBoxes",
+    "PixelSource",
+    "content_hash",
+    "in_threads",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -88,7 +97,7 @@ class ImageTable:
 
         Raises:
             ImageError: it cannot be read; the message names it.
-            IndexError: there is no such image.
+            IndexError: `at` is out of range.
         """
         return self.decode(at)[0]
 
@@ -199,12 +208,11 @@ class PixelSource:
         return PixelSource(self.pixels[list(indices)])
 
 
-def sha256_of(content: Path | bytes | NDArray[np.uint8]) -> bytes:
+def content_hash(content: Path | bytes | NDArray[np.uint8]) -> bytes:
     """The sha256 of an image's content, 32 bytes."""
     if isinstance(content, Path):
-        with content.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    return hashlib.sha256(content if isinstance(content, bytes) else content.tobytes()).digest()
+        return bytes.fromhex(sha256_of(content))
+    return bytes.fromhex(sha256_of_parts(content if isinstance(content, bytes) else content.tobytes()))
 
 
 def in_threads(function: Callable[[T], R], values: Iterable[T]) -> list[R]:

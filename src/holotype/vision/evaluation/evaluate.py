@@ -236,7 +236,7 @@ def evaluate_detector(
     called = model_name(name, info)
     names = class_names(info)
     count = int(getattr(net, "num_classes", len(names)))
-    mean_average_precision([], [], 1)  # a missing extra is told now
+    mean_average_precision([], [], 1)  # raises now if the extra is missing
     outputs = torch.tensor(_match(dataset.classes, names, count, called))
     found = detect_table(name, (net, info), table, batch_size=batch_size, progress=progress)
     boxes = table.boxes or ()
@@ -291,7 +291,7 @@ def probe_encoder(
     if train is test:
         raise DataError("the probe would be tested on what it learns from.", given=split)
     if len(np.unique(np.asarray(train.labels))) < 2:
-        raise DataError("the training data are all of one class: there is nothing to tell apart.", given=1)
+        raise DataError("the training data are all of one class: there is nothing to distinguish.", given=1)
     net, info = opened(name, device)
     called = model_name(name, info)
     embed, note = embedding_of(net, info, called)
@@ -424,4 +424,4 @@ def _confusion(truth: Tensor, found: Tensor, names: Mapping[int, str]) -> dict[s
 def _unseen(count: int, there: int) -> tuple[str, ...]:
     if there >= count:
         return ()
-    return (f"the images are of {there:,} of the {count:,} classes that the model tells apart",)
+    return (f"the images are of {there:,} of the {count:,} classes that the model distinguishes",)

@@ -148,7 +148,7 @@ def linear_probe(
     x, y, tests, truth = _checked(train_x, train_y, test_x, test_y)
     classes = int(y.max()) + 1
     if _count(y) < 2:
-        raise DataError("the training data are all of one class: there is nothing to tell apart.", given=1)
+        raise DataError("the training data are all of one class: there is nothing to distinguish.", given=1)
     tried: list[tuple[float, float]] = []
     chosen = float(strengths[0])
     if len(strengths) > 1:

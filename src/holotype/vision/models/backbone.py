@@ -35,7 +35,7 @@ def build_encoder(
         what: how messages call it.
 
     Raises:
-        ParameterError: there is no such network, or it has no stages.
+        ParameterError: the network is unknown, or has no stages.
     """
     from holotype.catalog.registry import default_registry as registry
 

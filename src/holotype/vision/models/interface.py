@@ -79,7 +79,7 @@ class ImageClassifier(nn.Module):
             For each stage (B, C_i, H / s_i, W / s_i), before any last norm.
 
         Raises:
-            ParameterError: there is no such stage.
+            ParameterError: an index is out of range.
             ShapeError: as in `forward`.
         """
         raise NotImplementedError
@@ -88,7 +88,7 @@ class ImageClassifier(nn.Module):
         """What `forward_intermediates` is asked for, counted from 0.
 
         Raises:
-            ParameterError: there is no such stage.
+            ParameterError: an index is out of range.
         """
         count = len(self.stage_channels)
         for index in indices or ():
@@ -232,7 +232,7 @@ def one_of(choices: Mapping[str, Value], name: str, what: str) -> Value:
     """What a name stands for.
 
     Raises:
-        ParameterError: it is none of the choices.
+        ParameterError: it is not one of the choices.
     """
     if name not in choices:
         raise ParameterError(

@@ -72,7 +72,7 @@ class DetectedObject(NamedTuple):
     """A box in a picture, what is in it, and how sure that is.
 
     Attributes:
-        name: of the class, or its index where nobody names the classes.
+        name: of the class, or its index where the classes have no names.
         score: from 0 to 1.
         x1: of the left edge, in pixels of the picture; y1, x2, y2: of the upper, right and lower edge.
         y1: …

@@ -66,7 +66,7 @@ def reconstruct_images(
 
     Raises:
         ImageError: a file is no picture.
-        DataError: the model is none of that kind.
+        DataError: the model is not a masked image model.
     """
     files = listed_paths(paths)
     net, info = opened(name, device)
@@ -97,7 +97,7 @@ def reconstruct_files(
         progress: called with ``"reconstructing"``, and how many of how many files are done.
 
     Raises:
-        DataError: there is no picture, one is there already, or the model is none of that kind.
+        DataError: there is no picture, one is there already, or the model is not a masked image model.
     """
     found = find_images(paths)
     places = picture_paths(found.files, pictures, overwrite=overwrite)

@@ -1,9 +1,9 @@
-"""Which part of a picture a network goes by, as a map over the picture.
+"""Which part of a picture a network bases its answer on, as a map over the picture.
 
 Sources: Selvaraju et al. 2017, "Grad-CAM", equations 1 and 2, for networks with feature maps, and for the
 patches that the last block of a vision transformer looks at; Abnar and Zuidema 2020, "Quantifying Attention
-Flow in Transformers", section 3, equation 1 (attention rollout), for vision transformers. Rollout tells
-where attention goes, whatever the class; Grad-CAM tells what speaks for a class.
+Flow in Transformers", section 3, equation 1 (attention rollout), for vision transformers. Rollout shows
+where attention goes, whatever the class; Grad-CAM shows what supports one class.
 
 Legend of shapes: B images, C channels, H and W pixels, F features, T tokens, N heads, d width of a head.
 """
@@ -42,7 +42,7 @@ __all__ = [
 
 Method = Literal["auto", "grad_cam", "rollout"]
 _METHODS = ("auto", "grad_cam", "rollout")
-# Dark blue, violet, red, orange, nearly white: ever lighter, for eyes that tell no red from green.
+# Dark blue, violet, red, orange, nearly white: from dark to light, for colour-blind readers.
 _COLOURS = ((12, 8, 70), (98, 20, 128), (196, 54, 84), (248, 138, 30), (252, 240, 150))
 
 
@@ -73,7 +73,7 @@ def saliency(
     method: Method = "auto",
     class_index: int | None = None,
 ) -> Tensor:
-    """Which pixels a network goes by.
+    """Which pixels a network bases its answer on.
 
     Args:
         net: an image classifier; it is used in evaluation mode and left as it was.
@@ -83,10 +83,10 @@ def saliency(
         class_index: what Grad-CAM explains; the class that the network finds most probable if None.
 
     Returns:
-        (H, W) from 0 to 1, on the device of the network; all zero where nothing speaks for the class.
+        (H, W) from 0 to 1, on the device of the network; all zero where nothing supports the class.
 
     Raises:
-        ParameterError: another method, no such class, or a network that the method is not for.
+        ParameterError: an unknown method or class, or a network that the method is not for.
         ShapeError: not one image.
     """
     if method not in _METHODS:
@@ -108,7 +108,7 @@ def saliency(
         raise ParameterError(
             "attention rollout is the same for every class.",
             given=class_index,
-            hint='method="grad_cam" tells classes apart.',
+            hint='method="grad_cam" distinguishes classes.',
         )
     like = next((p for p in net.parameters() if p.is_floating_point()), image)
     image = image.to(device=like.device, dtype=like.dtype)
@@ -123,7 +123,7 @@ def saliency(
         net.train(was_training)
     resized = F.interpolate(found[None, None].float(), tuple(image.shape[2:]), mode="bilinear")[0, 0]
     low, high = resized.min(), resized.max()
-    # Grad-CAM has a zero, and keeps it; rollout is positive everywhere, and only differences tell something.
+    # Grad-CAM has a zero, and keeps it; rollout is positive everywhere, and only differences have a meaning.
     low = torch.zeros_like(low) if method == "grad_cam" else low
     return (resized - low) / (high - low) if bool(high > low) else torch.zeros_like(resized)
 
@@ -136,7 +136,7 @@ def saliency_picture(
     class_index: int | None = None,
     device: str = "cpu",
 ) -> Image:
-    """A picture with what a network goes by drawn over it.
+    """A picture with its map of saliency drawn over it.
 
     Args:
         name: a pretrained entry, a weight file, or a run's folder; or a network and its record.
@@ -215,7 +215,7 @@ def class_of(model_info: object, name: str) -> int:
     """The index of a class, by its name or as it is.
 
     Raises:
-        ParameterError: the model has no such class.
+        ParameterError: an unknown class.
     """
     names = class_names(model_info)
     found = next((index for index, known in names.items() if known == name), None)

@@ -42,7 +42,7 @@ class ImageReader:
         mode: how a picture is brought to it; see `holotype.vision.data.resize.resize_to`.
         exact: bring what has no boxes there as `holotype predict` does, to the last bit; that is slower.
         device: where batches are put.
-        unreadable: told the position of an image that cannot be read, before the error is raised.
+        unreadable: called with the position of an image that cannot be read, before the error is raised.
     """
 
     def __init__(

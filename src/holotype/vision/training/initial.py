@@ -32,7 +32,7 @@ class Initial:
         net: the encoder.
         architecture: its qualified name.
         config: its complete parameters.
-        classes: what its head tells apart, in order; empty where nothing says.
+        classes: of its head, in order; empty where they are not recorded.
         statistics: mean and std that its pixels are normalised by, or None.
         record: where it comes from, for the lineage.
     """
@@ -65,7 +65,7 @@ def load_initial(source: str, *, architecture: str | None = None) -> Initial:
     net = _encoder_in(loaded, info.task, source)
     origin = record_of(net)
     if origin is None:
-        raise ConfigError(f"from_pretrained: nothing says which architecture {source} is.", given=source)
+        raise ConfigError(f"from_pretrained: the architecture of {source} is unknown.", given=source)
     classes = sorted(info.class_to_idx, key=lambda name: info.class_to_idx[name])
     return Initial(
         net=net,
@@ -83,7 +83,7 @@ def load_initial(source: str, *, architecture: str | None = None) -> Initial:
 
 
 def statistics_of_entry(name: object) -> tuple[list[float], list[float]] | None:
-    """Mean and std that a pretrained entry's pixels are normalised by; None where that is no such entry."""
+    """Mean and std that a pretrained entry's pixels are normalised by; None if it is not an entry."""
     from holotype.catalog.registry import default_registry as registry
 
     if not isinstance(name, str) or registry.exists(name) or not registry.pretrained_exists(name):
@@ -99,8 +99,8 @@ def _statistics(info: Any) -> tuple[list[float], list[float]] | None:
     return (list(mean), list(std)) if mean and std and len(mean) == 3 else None
 
 
-def _encoder_in(net: Any, told: str | None, source: str) -> nn.Module:
-    task = str(getattr(net, "task", None) or told or "")
+def _encoder_in(net: Any, recorded: str | None, source: str) -> nn.Module:
+    task = str(getattr(net, "task", None) or recorded or "")
     if task in (Task.MASKED_IMAGE_MODELING, Task.SELF_SUPERVISED_LEARNING):
         found: nn.Module = getattr(net, "trained_encoder", None) or net.encoder
         return found
@@ -124,7 +124,7 @@ def fill(target: nn.Module, initial: Initial, *, head: bool = False) -> int:
         How many tensors were filled.
 
     Raises:
-        ConfigError: the network is another one; every difference is told.
+        ConfigError: the network is another one; the message lists every difference.
     """
     origin = record_of(target) or {"architecture": "", "config": {}}
     source = initial.net

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 
+from holotype.files import sha256_of_parts
 from holotype.training.folder import write_json
 from holotype.vision.data.table import ImageTable
 
@@ -23,7 +23,7 @@ def read_unreadable(folder: Path) -> dict[str, dict[str, str]]:
     """What earlier attempts at a run could not read: part -> name -> sha256 of what it held."""
     try:
         kept: dict[str, dict[str, str]] = json.loads((folder / UNREADABLE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # there is none, or it is damaged: then it only excuses nothing
+    except (OSError, ValueError):  # missing or damaged: then no image is excused
         return {}
     return kept
 
@@ -47,13 +47,11 @@ def content_of(table: ImageTable, before: Mapping[str, str]) -> str:
     """
     if table.hashes is None:  # too much of it: names and sizes stand for contents
         return table.digest
-    digest = sha256()
-    for at, name in enumerate(table.names):
-        digest.update(
-            f"{name!r}\t{before.get(name) or table.hashes[at].hex()}\n".encode("utf-8", "surrogateescape")
-        )
+    parts: list[str | bytes] = [
+        f"{name!r}\t{before.get(name) or content.hex()}\n"
+        for name, content in zip(table.names, table.hashes, strict=True)
+    ]
     if table.labels is not None:
-        digest.update(table.labels.tobytes())
-    for boxes in table.boxes or ():
-        digest.update(boxes.boxes.tobytes() + boxes.labels.tobytes())
-    return digest.hexdigest()
+        parts.append(table.labels.tobytes())
+    parts += [boxes.boxes.tobytes() + boxes.labels.tobytes() for boxes in table.boxes or ()]
+    return sha256_of_parts(*parts)

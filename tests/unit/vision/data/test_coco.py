@@ -85,7 +85,7 @@ def test_parts_and_divisions(coco, tmp_path):
     assert where["b.png"].boxes.tolist() == [[1, 2, 4, 6.5]]
     other["categories"] = [{"id": 1, "name": "bicycle"}, {"id": 3, "name": "cup"}]
     coco(other, "val.json")
-    with pytest.raises(DataError, match="train has toothbrush, val has not"):
+    with pytest.raises(DataError, match="train has toothbrush, val does not"):
         load_image_dataset({"train": train, "val": val})
 
 
@@ -140,11 +140,11 @@ def put(key, at, field, value):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ("{", "no JSON"),
-        ("", "no JSON"),
-        ("[" * 100_000, "no JSON"),
+        ("{", "not JSON"),
+        ("", "not JSON"),
+        ("[" * 100_000, "not JSON"),
         ('{"images": NaN}', "NaN"),
-        ('{"images": ' + "9" * 5000 + "}", "no JSON"),
+        ('{"images": ' + "9" * 5000 + "}", "not JSON"),
         ("[]", "expected an object"),
         ("{}", "images: missing"),
         ({**content(), "images": {}}, "images: expected a list"),

@@ -89,7 +89,9 @@ def test_images_lie_deeper_behind_links_and_among_other_files(tmp_path):
     assert data.classes == ("a", "b")
     assert data.splits["train"].names == ("a/0.png", "a/deep/er/2.jpeg", "b/0.png", "b/far.png")
     notes = "\n".join(data.notes)
-    assert "1 file left out, no images: .txt 1" in notes and "1 image beside the class folders" in notes
+    assert (
+        "1 file left out that are not images: .txt 1" in notes and "1 image beside the class folders" in notes
+    )
 
 
 def test_without_subfolders_nothing_is_labelled(tmp_path):
@@ -109,8 +111,8 @@ def test_one_class_is_told(tmp_path):
     [
         (lambda root: (root / "train/empty").mkdir(), "no image in empty"),
         (lambda root: (root / "train/cat/0.png").write_bytes(b""), r"1 image of 0 bytes: cat/0\.png"),
-        (lambda root: write(root / "train/fox/1.png", 70), "train has fox, val has not"),
-        (lambda root: write(root / "val/fox/1.png", 70), "val has fox, train has not"),
+        (lambda root: write(root / "train/fox/1.png", 70), "train has fox, val does not"),
+        (lambda root: write(root / "val/fox/1.png", 70), "val has fox, train does not"),
         (lambda root: class_folder(root / "valid", {"cat": 1}, first=90), "both val and valid"),
         (lambda root: [path.unlink() for path in root.glob("train/*/*")], "holds no image"),
         (lambda root: (root / "train/cat/gone.png").symlink_to("/nowhere"), "gone.png cannot be read"),
@@ -178,7 +180,7 @@ def test_numbers_as_labels_are_sorted_as_numbers_and_a_part_may_lack_some(tmp_pa
     assert data.classes[2:] == tuple(str(at) for at in range(2, 12))
     assert data.splits["val"].target(1) == 11 and "val: no image of 0, 1, 3" in data.notes[0]
     (tmp_path / "val.csv").write_text("12.png,2\n13.png,12\n")
-    with pytest.raises(DataError, match="val has 12, train has not"):
+    with pytest.raises(DataError, match="val has 12, train does not"):
         load_image_dataset({"train": tmp_path / "train.csv", "val": tmp_path / "val.csv"})
 
 
@@ -187,7 +189,7 @@ def test_numbers_as_labels_are_sorted_as_numbers_and_a_part_may_lack_some(tmp_pa
     [
         ("", "lists no image"),
         ("path,label\n", "lists no image"),
-        ("path,label\n1.png,cat\ngone.png,dog\n", r"1 of 2 files are not there: gone\.png"),
+        ("path,label\n1.png,cat\ngone.png,dog\n", r"1 of 2 files do not exist: gone\.png"),
         ("path,label\n1.png,cat\n1.png,dog\n", "'dog' here and 'cat' before"),
         ("path,label\n1.png,\n", "line 2: no label"),
         ("path,label\n,cat\n", "line 2: no path"),

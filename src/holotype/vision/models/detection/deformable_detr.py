@@ -179,7 +179,7 @@ class Deformable_DETR(Detector):  # noqa: N801  # as its paper writes it
         dropout: in attentions among queries and on residual branches.
 
     Raises:
-        ParameterError: a parameter is out of range, or there is no such backbone.
+        ParameterError: a parameter is out of range, or the backbone is unknown.
 
     Source: Zhu et al. 2021, section 4, with boxes refined layer by layer; differs as the top of this module
     says.

@@ -120,7 +120,7 @@ class DETR(Detector):
         dropout: in attentions and on residual branches.
 
     Raises:
-        ParameterError: a parameter is out of range, or there is no such backbone.
+        ParameterError: a parameter is out of range, or the backbone is unknown.
 
     Source: Carion et al. 2020, section 3; differs as the top of this module says.
     """

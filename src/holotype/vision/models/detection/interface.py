@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from holotype.errors import DataError, ParameterError, ShapeError
 from holotype.tasks import Task
+from holotype.text import SHOWN, bulleted
 from holotype.vision.models.backbone import build_backbone
 from holotype.vision.models.interface import height_and_width
 
@@ -68,7 +69,7 @@ class Detector(nn.Module):
         backbone_params: further parameters of that architecture.
 
     Raises:
-        ParameterError: fewer than one class, a size that the backbone cannot take, or no such backbone.
+        ParameterError: fewer than one class, a size that the backbone cannot take, or an unknown backbone.
     """
 
     task = Task.OBJECT_DETECTION
@@ -127,7 +128,7 @@ class Detector(nn.Module):
 
         Raises:
             ShapeError: as for `forward`; another number of targets; boxes or labels of a wrong shape.
-            DataError: a label that is no class, or a box that is none.
+            DataError: a label that is not a class, or a box that is not finite or has no area.
         """
         raise NotImplementedError
 
@@ -290,11 +291,15 @@ def _say_what_is_wrong(
     for (image, at), bad_box, bad_class in zip(places, no_box, no_class, strict=True):
         box, label = targets[image].boxes[at].tolist(), int(targets[image].labels[at])
         if bad_box:
-            problems.append(f"image {image}, box {at}: {box} is no (x1, y1, x2, y2) with x1 < x2 and y1 < y2")
+            problems.append(
+                f"image {image}, box {at}: {box} is not (x1, y1, x2, y2) with x1 < x2 and y1 < y2"
+            )
         if bad_class:
             problems.append(
                 f"image {image}, box {at}: there is no class {label}, from 0 to {num_classes - 1}"
             )
-    shown = "".join(f"\n  - {problem}" for problem in problems[:5])
-    more = f"\n  and {len(problems) - 5} more" if len(problems) > 5 else ""
-    raise DataError(f"these targets cannot be learnt:{shown}{more}", problems=problems, given=len(problems))
+    raise DataError(
+        f"these targets cannot be learnt:\n{bulleted(problems, SHOWN)}",
+        problems=problems,
+        given=len(problems),
+    )

@@ -38,7 +38,7 @@ class Reconstruction(NamedTuple):
 
 
 class MaskedImageModel(nn.Module):
-    """An encoder that sees a part of an image, and a decoder that paints the rest.
+    """An encoder that sees a part of an image, and a decoder that predicts the rest.
 
     A method writes `predict`. Parts of the encoder that it does not use (pools, norms after a pool) stay as
     they were made and do not learn, so the encoder's state has every key that a classifier of the same name
@@ -91,7 +91,7 @@ class MaskedImageModel(nn.Module):
         """`build_encoder`, of a family that this method can take.
 
         Raises:
-            ParameterError: there is no such network, or it is of another family.
+            ParameterError: the network is unknown, or of another family.
         """
         encoder = build_encoder(name, params, in_channels=in_channels, size=size)
         if not isinstance(encoder, cls.suitable):

@@ -36,7 +36,7 @@ class BarlowTwins(SelfSupervisedModel):
         redundancy: lambda, the weight of what is off the diagonal.
 
     Raises:
-        ParameterError: a number is not above 0, or there is no such encoder.
+        ParameterError: a number is not above 0, or the encoder is unknown.
     """
 
     small_parameters: ClassVar[Mapping[str, object]] = {

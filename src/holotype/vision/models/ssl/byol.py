@@ -42,7 +42,7 @@ class BYOL(SelfSupervisedModel):
         momentum: tau of the target at the beginning; along half a cosine it grows to 1.
 
     Raises:
-        ParameterError: a number is out of range, or there is no such encoder.
+        ParameterError: a number is out of range, or the encoder is unknown.
     """
 
     capabilities: ClassVar[frozenset[str]] = SelfSupervisedModel.capabilities | {"trains_otherwise"}

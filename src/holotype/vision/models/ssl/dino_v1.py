@@ -90,7 +90,7 @@ class DINO_v1(SelfSupervisedModel):  # noqa: N801  # the name that its users kno
         freeze_last_layer: share of the training in which the last layer does not learn.
 
     Raises:
-        ParameterError: a number is out of range, or there is no such encoder.
+        ParameterError: a number is out of range, or the encoder is unknown.
     """
 
     capabilities: ClassVar[frozenset[str]] = SelfSupervisedModel.capabilities | {"trains_otherwise"}

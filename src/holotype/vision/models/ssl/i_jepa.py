@@ -123,7 +123,7 @@ class I_JEPA(SelfSupervisedModel):  # noqa: N801  # the name that its users know
         momentum: of the target encoder at the beginning; in a straight line it grows to 1.
 
     Raises:
-        ParameterError: a number is out of range, or the encoder is no such vision transformer.
+        ParameterError: a number is out of range, or the encoder is not a vision transformer of this zoo.
     """
 
     capabilities: ClassVar[frozenset[str]] = SelfSupervisedModel.capabilities | {"trains_otherwise"}

@@ -38,7 +38,7 @@ class SimCLR(SelfSupervisedModel):
         temperature: tau.
 
     Raises:
-        ParameterError: a number is not above 0, or there is no such encoder.
+        ParameterError: a number is not above 0, or the encoder is unknown.
     """
 
     small_parameters: ClassVar[Mapping[str, object]] = {

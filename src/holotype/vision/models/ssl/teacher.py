@@ -41,7 +41,7 @@ class Teacher(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> Teacher:
-        """Evaluation mode, whatever is asked for; batch norms do as they are told."""
+        """Evaluation mode always; batch norms follow `mode`."""
         super().train(False)
         for module in self.modules():
             if isinstance(module, _BatchNorm):

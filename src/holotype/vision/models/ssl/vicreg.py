@@ -41,7 +41,7 @@ class VICReg(SelfSupervisedModel):
         covariance: nu.
 
     Raises:
-        ParameterError: a number is out of range, or there is no such encoder.
+        ParameterError: a number is out of range, or the encoder is unknown.
     """
 
     small_parameters: ClassVar[Mapping[str, object]] = {
