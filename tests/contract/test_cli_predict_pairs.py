@@ -64,8 +64,8 @@ def test_options_may_stand_anywhere(folder):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["predict", "model.safetensors"], "pairs: give one of"),
-        ([*GIVEN, "-o", "out.tsv"], "pairs: give one of"),
+        (["predict", "model.safetensors"], "which pairs? give one of"),
+        ([*GIVEN, "-o", "out.tsv"], "which pairs? give one of"),
         ([*GIVEN, "--all-vs-all", "--pairs", "pairs.tsv", "-o", "out.tsv"], "not --pairs and --all-vs-all"),
         ([*GIVEN, "--all-vs-all"], "-o OUT.tsv, or OUT.parquet"),
         (["predict", "m", "--all-vs-all", "-o", "out.tsv"], "--fasta X.fasta"),

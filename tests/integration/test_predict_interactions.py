@@ -247,7 +247,7 @@ def test_nor_is_a_picture(folder):
         ({"top_k": 0}, ParameterError, "top_k: expected a whole number"),
         ({"fasta": None, "max_residues": 5}, ParameterError, "max_residues: needs sequences"),
         ({"model": "v9_nothing"}, UnknownPretrainedError, "v9_nothing"),
-        ({"model": "gone.safetensors"}, DataError, "there is no such file"),
+        ({"model": "gone.safetensors"}, DataError, "gone.safetensors does not exist"),
         ({"fasta": "gone.fasta"}, DataError, "cannot be read"),
         ({"embeddings": "gone.emb"}, DataError, "gone.emb"),
     ],
@@ -328,7 +328,7 @@ def test_what_is_left_of_other_sequences_is_not_gone_on_with(folder, monkeypatch
         predict(folder, fasta=None, all_vs_all=True)
     assert (folder / "out.tsv.partial").stat().st_size
     other = write_embeddings(folder / "y.emb", {name: text[::-1] + "W" for name, text in PROTEINS.items()})
-    with pytest.raises(DataError, match=r"another interrupted prediction, with another proteins"):
+    with pytest.raises(DataError, match=r"interrupted prediction that differs in proteins"):
         predict(folder, fasta=None, embeddings=other, all_vs_all=True)
 
 
@@ -408,9 +408,7 @@ def test_the_same_command_goes_on_and_gives_the_same_file(folder, every_block_co
 
 def test_another_command_is_not_mixed_in(folder, every_block_counts):
     interrupted(folder, 16, all_vs_all=True)
-    error = refused(
-        folder, DataError, r"another interrupted prediction, with another .*threshold", threshold=0.2
-    )
+    error = refused(folder, DataError, r"interrupted prediction that differs in .*threshold", threshold=0.2)
     assert "--overwrite" in error.hint
     assert predict(folder, all_vs_all=True, threshold=0.2, overwrite=True).resumed == 0
 

@@ -23,6 +23,7 @@ from holotype.errors import (
     MismatchError,
     UnknownModelError,
     UnknownPretrainedError,
+    UnknownZooError,
 )
 from holotype.store.fetch import decide, fetch_open
 from holotype.weights.adapt import Plan, Wishes, as_size, builder, carry_out, plan
@@ -161,7 +162,7 @@ def find(
         return Found(text, "run", inside, registry=registry)
     try:
         return _named(text, registry)
-    except UnknownPretrainedError as error:
+    except (UnknownPretrainedError, UnknownZooError) as error:  # a path looks like a name in a zoo
         if path.is_dir():
             raise DataError(
                 f"{path} is a folder without {run_files[-1]}.",

@@ -96,7 +96,7 @@ class UnfinishedPrediction:
             keys = sorted({*self._asked, *left["asked"]})
             differ = [key for key in keys if self._asked.get(key) != left["asked"].get(key)]
             raise DataError(
-                f"{self._data} holds another interrupted prediction, with another {', '.join(differ)}.",
+                f"{self._data} holds an interrupted prediction that differs in {', '.join(differ)}.",
                 given=str(self._data),
                 hint="Repeat that command to complete it, use --overwrite, or name another output.",
             )
