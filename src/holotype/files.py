@@ -124,7 +124,7 @@ def _give_name(temporary: Path, path: Path, *, overwrite: bool, error: type[Holo
         temporary.replace(path)
         return
     try:
-        path.hardlink_to(temporary)  # fails if somebody else took the name meanwhile
+        path.hardlink_to(temporary)  # fails if another process took the name meanwhile
     except FileExistsError:
         check_new(path, error=error)
         raise

@@ -1,4 +1,4 @@
-"""Progress on a terminal: one line on stderr that is drawn again and again; nothing where nobody looks."""
+"""Progress: one line on stderr that is redrawn, if stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Bar:
             self.close()
             self._label, self._base, self._drawn = self.label, None, 0.0
         if self._base is None or done < self._last or self._finished:
-            # What an earlier process did is no part of this one's speed.
+            # What an earlier process did does not count for this one's speed.
             self._start, self._base, self._finished = now, done, False
         self._last = done
         finished = total is not None and done >= total

@@ -379,7 +379,7 @@ class Raises(Toy):
 
 BROKEN = [
     (UnusedParameter, "backwards", "2 of 8 parameters receive no gradient: 'extra.weight', 'extra.bias'"),
-    (PlainTensor, "builds", "'scale': learns, and is no nn.Parameter"),
+    (PlainTensor, "builds", "'scale': requires a gradient, and is not an nn.Parameter"),
     (OwnRandomNumbers, "builds", "has other values in head.bias"),
     (RandomEval, "eval_is_deterministic", "another result the second time.*differs by up to"),
     (CountsCalls, "eval_is_deterministic", "forward changes norm.num_batches_tracked"),
@@ -523,7 +523,9 @@ def test_a_task_without_inputs_is_told_what_to_write():
     class Homeless(Toy):
         task = "counting"
 
-    with pytest.raises(ConformanceError, match=r"nobody says what inputs.*\n.*example_inputs\(self, batch\)"):
+    with pytest.raises(
+        ConformanceError, match=r"the inputs of .* are not known.*\n.*example_inputs\(self, batch\)"
+    ):
         checks.forwards(subject_of(Homeless))
 
 
@@ -686,9 +688,9 @@ def _empty():
 
 def test_known_failures_must_name_what_is_there():
     subject = subject_of(Toy)
-    with pytest.raises(ConformanceError, match="'tay', which is no architecture"):
+    with pytest.raises(ConformanceError, match="'tay', which is not an architecture"):
         conformance(subject.zoo, known_failures={"tay": {"builds": "…"}})
-    with pytest.raises(ConformanceError, match="'build', which is no check"):
+    with pytest.raises(ConformanceError, match="'build', which is not a check"):
         conformance(subject.zoo, known_failures={"toy": {"build": "…"}})
 
 

@@ -1,8 +1,8 @@
 """The store: files kept under their sha256, and the ways to get them. No torch in here.
 
-Deciding and acting are apart: `sources` says where bytes are, `fetch` in which order to try; `http`, `s3`
-and `wheels` move them, `addresses` says which machines may be asked; `incoming` takes bytes down until
-they have a name, `blobs` keeps them, and `cache` tells what is there and removes what can go.
+`sources` parses addresses, `fetch` decides where to look and in which order; `local`, `http`, `s3` and
+`wheels` transfer the bytes, `addresses` decides which machines may be contacted; `incoming` writes and checks
+a file until it has its final name, `blobs` keeps files, and `cache` lists and removes them.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def kind(address: str) -> str:
     """
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        # An IPv4 address in an IPv6 coat leads to the IPv4 address.
+        # An IPv6 address that embeds an IPv4 address leads to that one.
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo or (None, None))[1]
         if ip in _NAT64:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
@@ -76,7 +76,7 @@ class Guard:
         raise error or OSError(f"{host} has no address")
 
     def check_behind_proxy(self, host: str) -> None:
-        """The same for a host that a proxy will connect to, as far as it can be told from here."""
+        """Check a host that a proxy will connect to, as far as its name can be resolved here."""
         try:
             found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         except OSError:

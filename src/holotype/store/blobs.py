@@ -8,13 +8,13 @@
     quarantine/<64 hex>.<random>   files that were not what their name says
 
 A path can be given another file between being checked and being opened. Whoever reads weights therefore
-asks for the file itself, and reads (or maps) that:
+opens the file first, and reads or maps the opened file:
 
     with Blobs().open_verified(sha256) as file:     # None if it is not there
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
-It is the very file that was hashed, whatever happens to its name meanwhile. What insists on a path can
-be given ``/proc/self/fd/<file.fileno()>`` on Linux. `holotype.store.fetch.fetch_open` fetches and does this.
+It is the file that was hashed, even if another one has its name now. Code that needs a path can be given
+ ``/proc/self/fd/<file.fileno()>`` on Linux. `holotype.store.fetch.fetch_open` fetches and does this.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Blobs:
         A file that is not what its name says is moved to the quarantine, with a warning.
 
         Raises:
-            VerificationError: such a file is there and cannot be moved.
+            VerificationError: such a file exists and cannot be moved.
             StoreError: it cannot be read.
         """
         file = self.open_verified(sha256)
@@ -141,7 +141,7 @@ class Blobs:
         A file that is not what its name says is moved to the quarantine, with a warning.
 
         Raises:
-            VerificationError: such a file is there and cannot be moved.
+            VerificationError: such a file exists and cannot be moved.
             StoreError: it cannot be read.
         """
         file, problem, aside = self._examine(check_sha256(sha256), trust_receipt=True)
@@ -215,7 +215,7 @@ class Blobs:
         return removed
 
     def orphans(self, older_than_s: float = GRACE_S) -> list[Path]:
-        """What no living writer holds and nobody has touched for so long."""
+        """Files without a living writer that have not changed for so long."""
         found = []
         # Besides unfinished files: receipts that were never renamed, and locks of processes that died.
         for pattern in ("blobs/partial/*", "receipts/*/.*", "locks/*.lock"):
@@ -223,7 +223,7 @@ class Blobs:
                 try:
                     old = time.time() - path.lstat().st_mtime >= older_than_s
                 except OSError:
-                    continue  # somebody else removed it
+                    continue  # removed meanwhile
                 if old and not is_held(path):
                     found.append(path)
         return sorted(found)
@@ -248,7 +248,7 @@ class Blobs:
 
     def write_receipt(self, sha256: str, looked: os.stat_result) -> None:
         """Remember what a file looked like when it was hashed."""
-        # Only saves time, so a cache that cannot be written is no reason to fail.
+        # It only saves time, so a read-only cache does not matter.
         late = time.time_ns() - looked.st_ctime_ns
         if 0 <= late < _TICK_NS:
             time.sleep((_TICK_NS - late) / 1e9)
@@ -287,7 +287,7 @@ class Blobs:
 
 @dataclass(frozen=True)
 class Check:
-    """What hashing a blob again has shown.
+    """The result of hashing a blob again.
 
     Attributes:
         sha256: which blob.

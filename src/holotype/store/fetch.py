@@ -81,9 +81,9 @@ def fetch(
 
     Raises:
         SourceError: the address cannot be used.
-        VerificationError: other bytes came than were published, or there is no hash to check.
+        VerificationError: the bytes are not the published ones, or no hash was published.
         OfflineError: HOLOTYPE_OFFLINE is set and the file is neither cached nor mirrored.
-        FetchError: it did not come.
+        FetchError: it could not be fetched.
         StoreError: the cache cannot be written.
     """
     request = decide(
@@ -109,7 +109,7 @@ def fetch(
     blob = blobs.path(request.expected.sha256)
     hung = no_growth(blobs.partial, request.expected.sha256, max(_HUNG_S, 2 * timeout_s))
     with at_most_one(lock, give_up=lambda: blob.exists() or hung()):
-        # While we waited, the other process may have brought it.
+        # The other process may have fetched it meanwhile.
         found = _cached(blobs, request)
         return found if found is not None else _bring(blobs, request, progress, timeout_s)
 
@@ -143,7 +143,7 @@ def fetch_open(
             timeout_s=timeout_s,
             from_remote_catalog=from_remote_catalog,
         )
-        # The name of a blob is its hash, also of one that nobody published a hash for.
+        # The name of a blob is its hash, even if no hash was published.
         file = Blobs().open_verified(path.name)
         if file is not None:
             return file
@@ -169,7 +169,7 @@ def decide(
 
     Raises:
         SourceError: the address, or a mirror's, cannot be used.
-        VerificationError: there is no hash and nobody allowed that.
+        VerificationError: no hash was published, and `allow_unverified` is False.
     """
     environ = os.environ if environ is None else environ
     source = parse_source(address, environ)

@@ -1,6 +1,6 @@
-"""Getting a file over HTTP, from servers that stall, break off, redirect and ask to come back later.
+"""Downloading a file over HTTP, from servers that stall, break off, redirect or ask to wait.
 
-What has come is kept over every failure: the next request asks for the rest only (``Range``), and only of
+Received bytes are kept over every failure: the next request asks for the rest only (``Range``), and only of
 the same version of the file (``If-Range``).
 """
 
@@ -33,7 +33,7 @@ _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CHUNK = 2**18
 # Slower than this for a whole time-out is a server that drips to keep the line open.
 _SLOWEST_BYTES_PER_S = 256
-# A try that brought so much more than any before it was no failure, however it ended.
+# A try that got so much further than any before does not count as a failure.
 _AHEAD_BYTES = 2**20
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 _STRONG_TAG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
@@ -188,7 +188,7 @@ def _once(source: HttpSource, sink: ResumableSink, timeout_s: float, public_only
             raise _refused(source, error) from error
     except urllib.error.URLError as error:
         if isinstance(error.reason, StoreError):
-            raise error.reason from None  # an address that is refused; urllib takes it for a broken line
+            raise error.reason from None  # a refused address, which urllib reports as a broken connection
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise FetchError(
                 f"{source.shown}: the server's certificate is not trusted: {error.reason.verify_message}.",

@@ -5,9 +5,9 @@
     blobs/partial/<64 hex>.<random>          the bytes so far; its writer holds a lock on it
     blobs/partial/<64 hex>.<random>.origin   where they come from, for whoever goes on with them
 
-Whatever happens before the last step, the link to the final name, leaves garbage and never a lie. That
-garbage is of use: where a writer died, the next one that wants the same file takes its bytes over. A lock
-that can be had shows that the writer is dead; the bytes are hashed again before they count.
+A crash before the last step, the link to the final name, leaves an unfinished file and never a wrong one. The
+next writer of the same file takes its bytes over: a lock that can be taken shows that the former writer is
+dead. The bytes are hashed again before they count.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class Incoming:
     Args:
         blobs: where it goes.
         expected: what is known of it.
-        origin: how messages call the place it comes from.
-        on_progress: called with the bytes so far and the total, or None where nobody knows it.
+        origin: what messages call the place it comes from.
+        on_progress: called with the bytes so far and the total, or None if it is not known.
         resumable: its source can begin in the middle, so bytes that a dead process left are taken over.
 
     Attributes:
         size: how many bytes there are so far.
         validator: what the origin gave to recognise this very version of the file by, or None.
-        mixed: True if the bytes come from more than one answer, so that a wrong hash may be nobody's fault.
+        mixed: True if the bytes come from more than one answer, so that they may not fit together.
     """
 
     def __init__(
@@ -196,7 +196,7 @@ class Incoming:
         except OSError as error:
             raise cannot("write", final, error) from error
         if not ours:
-            # Somebody put it there before us. Look at it: it may be something else under that name.
+            # Another process was first. Check its file: it may hold something else.
             found = self.blobs.find(got)
             if found is None:
                 raise StoreError(f"{final} was damaged and is gone now; try again.", given=str(final))
@@ -296,7 +296,7 @@ class Incoming:
 
     def _wrong(self, got: str) -> VerificationError:
         return VerificationError(
-            f"{self.origin} did not give the file that was published.\n"
+            f"{self.origin} did not send the file that was published.\n"
             f"  expected: {self.expected}\n"
             f"  got:      {got}",
             given=self.origin,
@@ -305,7 +305,7 @@ class Incoming:
 
 
 def _open_dead(path: Path) -> Any:
-    """An unfinished file, opened and locked; None if its writer lives, or that cannot be told."""
+    """An unfinished file, opened and locked; None if its writer lives, or may live."""
     for _ in range(2):
         try:
             descriptor = os.open(path, os.O_RDWR | _NO_FOLLOW)

@@ -79,7 +79,7 @@ def no_growth(folder: Path, prefix: str, patience_s: float) -> Callable[[], bool
 
 
 def try_lock(descriptor: int) -> bool | None:
-    """Lock an open file for as long as it stays open: True, False if another has it, None if nobody can."""
+    """Lock an open file until it is closed: False if another process holds it, None without locks."""
     if fcntl is None:
         return None
     try:
@@ -92,7 +92,7 @@ def try_lock(descriptor: int) -> bool | None:
 
 
 def is_held(path: Path) -> bool:
-    """Does a living process hold the lock of this file? False where locks do not exist."""
+    """Does a living process hold the lock of this file? False on systems without locks."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError:

@@ -1,8 +1,8 @@
-"""Getting a file from an object store that speaks S3, by the package obstore.
+"""Downloading a file from an S3-compatible object store, with the package obstore.
 
-What the environment says (``AWS_ACCESS_KEY_ID``, ``AWS_REGION``, ``AWS_ENDPOINT_URL``, …) counts, as it does
-for other tools. Where it holds no credentials requests go unsigned, as public buckets take them, and
-no machine is asked for credentials; ``AWS_SKIP_SIGNATURE=false`` has them asked for.
+The variables ``AWS_ACCESS_KEY_ID``, ``AWS_REGION``, ``AWS_ENDPOINT_URL`` and so on count as they do for other
+tools. Without credentials in the environment, requests are not signed, which public buckets accept, and no
+machine is asked for credentials; set ``AWS_SKIP_SIGNATURE=false`` to ask for them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def download(
 
     Raises:
         MissingExtraError: obstore is not installed.
-        FetchError: it did not come.
+        FetchError: it could not be fetched.
         StoreError, VerificationError: what the sink raises passes through.
     """
     try:

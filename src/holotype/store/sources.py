@@ -58,7 +58,7 @@ class Source:
     resumable: ClassVar[bool] = False
     """Can it be read from the middle?"""
     is_store: ClassVar[bool] = True
-    """Can a store in the layout of this library lie there?"""
+    """Can it be part of a store in the layout of this library?"""
 
     @property
     def shown(self) -> str:

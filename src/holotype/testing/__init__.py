@@ -6,8 +6,8 @@ In a test file of the zoo's own::
 
     TestConformance = conformance("src.model")
 
-Each architecture in the registry is then a test of its own, for everything that all networks owe their
-users, and for each *capability* that it declares. ``docs/testing-a-zoo.md`` tells the whole of it.
+Each architecture in the registry is then tested for what every network must do, and for each *capability*
+that it declares; see ``docs/testing-a-zoo.md``.
 
 pytest is imported by `conformance`, torch when a network is built.
 """

@@ -29,7 +29,7 @@ _SHOWN = 6
 _SOURCE = re.compile(r"(?im)(?:^|[.;])[ \t]*(?:source|paper)s?:[ \t]*\n?[ \t]*\S")
 
 
-# -- what every network owes ------------------------------------------------------------------------
+# -- what every network must do ---------------------------------------------------------------------
 
 
 def builds(subject: Subject) -> None:
@@ -53,7 +53,7 @@ def builds(subject: Subject) -> None:
     ]
     if plain:
         raise ConformanceError(
-            f"{_listed(plain)}: learns, and is no nn.Parameter: no optimizer and no file will have it."
+            f"{_listed(plain)}: requires a gradient, and is not an nn.Parameter: no optimizer has it."
         )
 
 
@@ -114,7 +114,7 @@ def backwards(subject: Subject) -> None:
 
     net = subject.build().train()
     if subject.info.task == Task.PROTEIN_EMBEDDING and not _state(net):
-        return  # it says of a sequence what can be said without learning
+        return  # statistics of the sequence, without parameters
     output = _run(net, subject.inputs(net, 4), grad=True)
     terms = [tensor for tensor in tensors_in(output).values() if tensor.requires_grad]
     if not terms:
@@ -151,7 +151,7 @@ def eval_is_deterministic(subject: Subject) -> None:
     if changed:
         raise ConformanceError(
             f"in evaluation, the same arguments give another result the second time: {changed}.",
-            hint="Random numbers, or something that counts calls, are at work; ask `self.training` first.",
+            hint="forward uses random numbers, or counts its calls; make that depend on `self.training`.",
         )
     for name, value in _state(net).items():
         if difference(before[name], value, exact=True):
@@ -284,7 +284,7 @@ def saves_and_loads(subject: Subject, format: str) -> None:
         if changed:
             raise ConformanceError(
                 f"saved and loaded as {format}, it gives another result: {changed}.",
-                hint="Something that matters is no parameter, no buffer, and not made by the constructor.",
+                hint="A value that matters is neither a parameter nor a buffer, nor made by the constructor.",
             )
 
 
@@ -466,7 +466,7 @@ def encodes_alone(subject: Subject) -> None:
 
 
 def compiles(subject: Subject) -> None:
-    """`torch.compile` takes it as one graph."""
+    """`torch.compile` compiles it as one graph."""
     import torch
 
     net = subject.build().eval()
@@ -486,7 +486,7 @@ def compiles(subject: Subject) -> None:
 
 
 def exports(subject: Subject) -> None:
-    """`torch.export` takes it, for any number of samples."""
+    """`torch.export` exports it, for any number of samples."""
     import torch
 
     net = subject.build().eval()

@@ -29,8 +29,8 @@ CAPABILITIES: Mapping[str, str] = {
     "symmetric": "scoring (b, a) gives what scoring (a, b) gives; an attribute `symmetric` says the same",
     "encodes_alone": "has `encode` and `score`, which together give what `forward` gives; an attribute "
     "`encodes_alone = True` says the same",
-    "compile": "`torch.compile(fullgraph=True)` takes it",
-    "export": "`torch.export` takes it, for any number of samples",
+    "compile": "`torch.compile(fullgraph=True)` works",
+    "export": "`torch.export` works, for any number of samples",
     "trains_otherwise": "in training, `forward` does something else on purpose: it returns losses, or "
     "masks at random",
 }
@@ -41,7 +41,7 @@ _LETTERS = 2 * ascii_uppercase
 
 
 class ConformanceError(HolotypeError, AssertionError):
-    """A network does not do what every network must, or what it declares."""
+    """A network fails a check that every network must pass, or one of a capability that it declares."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Subject:
             raise ConformanceError(f"{self.call(given)} raised {described(error)}") from error
         if not isinstance(net, torch.nn.Module):
             raise ConformanceError(
-                f"{self.call(given)} returned {type(net).__name__}, which is no nn.Module."
+                f"{self.call(given)} returned {type(net).__name__}, which is not an nn.Module."
             )
         return net
 
@@ -128,7 +128,7 @@ class Subject:
             lengths = torch.tensor([len(protein) for protein in proteins])
             return torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True), lengths
         raise ConformanceError(
-            f"nobody says what inputs {self.name!r} takes (task: {self.info.task}).",
+            f"the inputs of {self.name!r} are not known (task: {self.info.task}).",
             hint="Give its class a method example_inputs(self, batch) that returns a tuple of arguments, or "
             "write conformance(…, example_inputs=function), called with the network and a batch size.",
         )
@@ -140,7 +140,7 @@ class Subject:
 
 
 def find_zoo(zoo: str | Zoo) -> Zoo:
-    """A zoo by its name; a package that is no zoo yet is made one.
+    """A zoo by its name; a package that is not a zoo yet is added as one.
 
     Raises:
         UnknownZooError: neither.

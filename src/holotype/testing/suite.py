@@ -124,14 +124,14 @@ def _expected(
     for name, reasons in known_failures.items():
         if name not in names:
             raise ConformanceError(
-                f"known_failures names {name!r}, which is no architecture of this zoo.",
+                f"known_failures names {name!r}, which is not an architecture of this zoo.",
                 given=name,
                 nearest=nearest(name, names),
             )
         for check, reason in reasons.items():
             if check not in cases:
                 raise ConformanceError(
-                    f"known_failures of {name!r} names {check!r}, which is no check.",
+                    f"known_failures of {name!r} names {check!r}, which is not a check.",
                     given=check,
                     nearest=nearest(check, cases),
                     hint=f"The checks are {', '.join(cases)}.",

@@ -1,7 +1,7 @@
 """Making weights fit what is asked for: another number of classes or channels, another size.
 
-One path for every source and every zoo. `plan` decides, on networks that take no memory and before anything
-is fetched; `carry_out` fills and changes. A network says what it can by its parameters and methods:
+One way for every source and every zoo. `plan` decides, on networks that take no memory and before anything
+is fetched; `carry_out` fills and changes. A network offers what it can by its parameters and methods:
 
 - ``num_classes``: the head is replaced by a new one. ``reset_classifier(num_classes)`` does it if the network
   has that method; otherwise its constructor's `num_classes` does.
@@ -36,7 +36,7 @@ SIZES = ("size", "image_size", "img_size")
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the caller asks for; None leaves a thing as the weights have it.
+    """What the caller asks for; None leaves it as the weights have it.
 
     Attributes:
         num_classes: outputs of the head; 0 for no head.
@@ -100,11 +100,13 @@ class Plan:
     """A network ready to be filled, and what happens to it afterwards.
 
     Attributes:
-        name: how messages call what is loaded.
+        name: what messages call it.
+        build: makes the network from parameters.
+        given: the parameters that the file's tensors belong to, as far as they are stated.
+        wishes: what was asked for.
         net: empty, except for what its constructor made besides parameters.
         config: the complete config that the file's tensors belong to.
-        wishes: what was asked for.
-        fresh: builds `net` with its parameters initialised.
+        overrides: parameters that `net` was built with instead of those of `config`.
         channels: (in the file, wanted), where they differ.
         filters: the tensors to make from the file's, for other channels.
         new_names: tensors that the file has for another head.
@@ -114,10 +116,12 @@ class Plan:
     """
 
     name: str
+    build: Callable[[Mapping[str, Any]], nn.Module]
+    given: Mapping[str, Any]
+    wishes: Wishes
     net: nn.Module
     config: dict[str, Any]
-    wishes: Wishes
-    fresh: Callable[[], nn.Module]
+    overrides: dict[str, Any] = field(default_factory=dict)
     channels: tuple[int, int] | None = None
     filters: frozenset[str] = frozenset()
     new_names: frozenset[str] = frozenset()
@@ -127,13 +131,17 @@ class Plan:
 
     @property
     def new_classes(self) -> int | None:
-        """The number of classes of the new head; None where the head is the file's."""
+        """The number of classes of the new head; None if the head is the file's."""
         return self.wishes.num_classes if self.reset_head or "num_classes" in self.changed else None
 
     @property
     def new_size(self) -> tuple[int, int] | None:
-        """The size, where it is not the file's."""
+        """The size, if it is not the file's."""
         return self.wishes.size if self.adjust or any(key in self.changed for key in SIZES) else None
+
+    def fresh(self, **changes: Any) -> nn.Module:
+        """Build `net` again as usual, its parameters initialised, with other parameters if given."""
+        return self.build({**self.given, **self.overrides, **changes})
 
 
 @garbage_collection_paused()
@@ -144,87 +152,94 @@ def plan(
     wishes: Wishes,
     *,
     num_classes: int | None = None,
-    in_channels: int | None = None,
     size: tuple[int, int] | None = None,
 ) -> Plan:
-    """Decide how to get from a file's tensors to the network that is wished for. Touches no file.
+    """Decide how to get from a file's tensors to the network that is wanted. Touches no file.
 
     Args:
-        name: how messages call it.
+        name: what messages call it.
         build: makes the network from parameters.
         config: the parameters that the file's tensors belong to.
         wishes: what is asked for.
-        num_classes: the file's own, where something else than the config tells.
-        in_channels: likewise.
+        num_classes: the file's own, if something else than the config states it.
         size: likewise.
 
     Raises:
-        LoadingError: the network cannot be had so.
+        LoadingError: the network cannot be adapted so.
         HolotypeError: what building it raises.
     """
     own = build_empty(lambda: build(config))
     complete = {**as_data(config), **((record_of(own) or {}).get("config") or {})}
-    overrides: dict[str, Any] = {}
-    made = Plan(name, own, complete, wishes, fresh=lambda: build({**config, **overrides}))
-
-    def rebuilt(key: str, value: Any) -> nn.Module:
-        return build_empty(lambda: build({**config, **overrides, key: value}))
-
-    channel_key = next((key for key in CHANNELS if key in complete), None)
-    own_channels = in_channels or (complete.get(channel_key) if channel_key else None)
-    if wishes.in_channels is not None and wishes.in_channels != own_channels:
-        if channel_key is None or not isinstance(own_channels, int):
-            raise LoadingError(
-                f"{name!r} cannot take {wishes.in_channels} input channels: its architecture has "
-                f"no parameter {' or '.join(CHANNELS)}.",
-                given=wishes.in_channels,
-            )
-        other = rebuilt(channel_key, wishes.in_channels)
-        made.filters = _filters(made.net, other, own_channels, wishes.in_channels, name)
-        made.channels, made.net = (own_channels, wishes.in_channels), other
-        overrides[channel_key] = made.changed[channel_key] = wishes.in_channels
-
-    size_key = next((key for key in SIZES if key in complete), None)
-    own_size = size or as_size(complete.get(size_key) if size_key else None)
-    if wishes.size is not None and wishes.size != own_size:
-        depends: list[str] | None = None
-        if size_key is not None:
-            square = wishes.size[0] == wishes.size[1] and isinstance(complete[size_key], int)
-            value = wishes.size[0] if square else wishes.size
-            other = rebuilt(size_key, value)
-            depends = _differing(made.net, other)
-            if not depends:
-                made.net = other
-                overrides[size_key] = value
-            made.changed[size_key] = as_data(value)
-        if depends is None or depends:
-            if not callable(getattr(made.net, "adjust_size", None)):
-                what = f"{', '.join(depends[:3])} depend on it" if depends else "it has no parameter size"
-                raise LoadingError(
-                    f"{name!r} cannot be loaded for {wishes.size[0]} x {wishes.size[1]} pixels: {what}, and "
-                    "its architecture has no method adjust_size(size).",
-                    given=wishes.size,
-                )
-            made.adjust = wishes.size
-
-    own_classes = num_classes if num_classes is not None else complete.get("num_classes")
-    if wishes.num_classes is not None and wishes.num_classes != own_classes:
-        if callable(getattr(made.net, "reset_classifier", None)):
-            made.reset_head = True
-        elif "num_classes" in complete:
-            other = rebuilt("num_classes", wishes.num_classes)
-            made.new_names = frozenset(_differing(made.net, other))
-            made.net = other
-            overrides["num_classes"] = wishes.num_classes
-        else:
-            raise LoadingError(
-                f"{name!r} cannot replace its head: its architecture has neither a method "
-                "reset_classifier(num_classes) nor a parameter num_classes.",
-                given=wishes.num_classes,
-            )
-        if "num_classes" in complete:
-            made.changed["num_classes"] = wishes.num_classes
+    made = Plan(name, build, config, wishes, own, complete)
+    _plan_channels(made)
+    _plan_size(made, size)
+    _plan_head(made, num_classes)
     return made
+
+
+def _plan_channels(made: Plan) -> None:
+    wanted = made.wishes.in_channels
+    key = next((key for key in CHANNELS if key in made.config), None)
+    own = made.config.get(key) if key else None
+    if wanted is None or wanted == own:
+        return
+    if key is None or not isinstance(own, int):
+        raise LoadingError(
+            f"{made.name!r} cannot take {wanted} input channels: its architecture has "
+            f"no parameter {' or '.join(CHANNELS)}.",
+            given=wanted,
+        )
+    other = build_empty(lambda: made.fresh(**{key: wanted}))
+    made.filters = _filters(made.net, other, own, wanted, made.name)
+    made.channels, made.net = (own, wanted), other
+    made.overrides[key] = made.changed[key] = wanted
+
+
+def _plan_size(made: Plan, own: tuple[int, int] | None) -> None:
+    wanted = made.wishes.size
+    key = next((key for key in SIZES if key in made.config), None)
+    own = own or as_size(made.config.get(key) if key else None)
+    if wanted is None or wanted == own:
+        return
+    depends: list[str] = []
+    if key is not None:
+        square = wanted[0] == wanted[1] and isinstance(made.config[key], int)
+        value = wanted[0] if square else wanted
+        other = build_empty(lambda: made.fresh(**{key: value}))
+        depends = _differing(made.net, other)
+        made.changed[key] = as_data(value)
+        if not depends:
+            made.net, made.overrides[key] = other, value
+            return
+    if not callable(getattr(made.net, "adjust_size", None)):
+        what = f"{', '.join(depends[:3])} depend on it" if depends else "it has no parameter size"
+        raise LoadingError(
+            f"{made.name!r} cannot be loaded for {wanted[0]} x {wanted[1]} pixels: {what}, and "
+            "its architecture has no method adjust_size(size).",
+            given=wanted,
+        )
+    made.adjust = wanted
+
+
+def _plan_head(made: Plan, own: int | None) -> None:
+    wanted = made.wishes.num_classes
+    own = own if own is not None else made.config.get("num_classes")
+    if wanted is None or wanted == own:
+        return
+    if callable(getattr(made.net, "reset_classifier", None)):
+        made.reset_head = True
+    elif "num_classes" in made.config:
+        other = build_empty(lambda: made.fresh(num_classes=wanted))
+        made.new_names = frozenset(_differing(made.net, other))
+        made.net, made.overrides["num_classes"] = other, wanted
+    else:
+        raise LoadingError(
+            f"{made.name!r} cannot replace its head: its architecture has neither a method "
+            "reset_classifier(num_classes) nor a parameter num_classes.",
+            given=wanted,
+        )
+    if "num_classes" in made.config:
+        made.changed["num_classes"] = wanted
 
 
 @garbage_collection_paused()
@@ -237,7 +252,7 @@ def carry_out(
         made: the plan; it can be used once.
         state: the file's tensors.
         key_map: how their names become the network's.
-        origin: how messages call the file.
+        origin: what messages call the file.
 
     Raises:
         MismatchError: the tensors do not fit.
@@ -398,7 +413,7 @@ def _filters(own: nn.Module, other: nn.Module, before: int, after: int, name: st
         if len(one) < 2 or one[1] != before or two != expected:
             raise LoadingError(
                 f"{name!r} cannot be adapted to {after} input channels: {tensor} {one} would be {two}, "
-                "which is no filter over the input.",
+                "which is not a filter over the input.",
                 given=after,
             )
     return frozenset(differing)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from holotype.errors import HolotypeError, LoadingError, MismatchError
 from holotype.records import _Record
+from holotype.text import listed
 
 if TYPE_CHECKING:
     import torch
@@ -52,11 +53,11 @@ class LoadReport(_Record):
         if self.converted:
             parts.append(f"{self.converted} of them converted")
         if self.adapted:
-            parts.append(f"adapted: {_listed(self.adapted)}")
+            parts.append(f"adapted: {listed(self.adapted, _SHOWN)}")
         if self.new:
-            parts.append(f"new: {_listed(self.new)}")
+            parts.append(f"new: {listed(self.new, _SHOWN)}")
         if self.ignored:
-            parts.append(f"left out: {_listed(self.ignored)}")
+            parts.append(f"left out: {listed(self.ignored, _SHOWN)}")
         return "; ".join(parts)
 
 
@@ -96,12 +97,12 @@ def fill(
         state: the tensors by their names in the file.
         names: what each of these names is called in the network, or None to leave it out.
         dtype: the floating dtype wanted; the network's own where it is None.
-        origin: how messages call the file.
+        origin: what messages call the file.
         allow_missing: names in the network that the file need not hold.
         fresh: builds the same network initialised, for the values of such names; needed where `net` is empty.
 
     Raises:
-        MismatchError: a name is missing or too many, or a shape differs; it lists all of them.
+        MismatchError: names are missing or unexpected, or shapes differ; it lists all of them.
         LoadingError: something in the network is still empty afterwards.
     """
     import torch
@@ -109,35 +110,49 @@ def fill(
     complete: Mapping[str, Any] = net.state_dict()
     own = {name: value for name, value in complete.items() if isinstance(value, torch.Tensor)}
     ties = _ties(net)
-    given = {new: state[old] for old, new in names.items() if new is not None}
-    ignored = tuple(old for old, new in names.items() if new is None)
-    for group in ties:
-        present = [name for name in group if name in given]
-        # A file that keeps a shared tensor once names it once.
-        given.update({name: given[present[0]] for name in group if present and name not in given})
+    given = _by_own_names(state, names, ties)
     may_lack = set(allow_missing)
     new = tuple(name for name in own if name not in given and (name.endswith(_OPTIONAL) or name in may_lack))
     _check(own, given, new, {new: old for old, new in names.items()}, origin)
 
-    converted = 0
     filled: dict[str, Any] = {name: own[name] for name in new}
     if fresh is not None and any(own[name].is_meta for name in new):
         with _RealParameters():
             initial = fresh().state_dict()
         filled.update({name: initial[name] if dtype is None else _as(initial[name], dtype) for name in new})
-    for name, tensor in given.items():
-        wanted = own[name].dtype
-        if dtype is not None and wanted.is_floating_point:
-            wanted = dtype
-        if tensor.dtype != wanted:
-            converted += 1
-        value = tensor.detach().to(wanted)
-        # An expanded tensor has one number in the place of many: fine to read, wrong to train.
-        filled[name] = value if value.is_contiguous() or _dense(value) else value.contiguous()
+    filled.update({name: _value(tensor, own[name].dtype, dtype) for name, tensor in given.items()})
+    converted = sum(filled[name].dtype != tensor.dtype for name, tensor in given.items())
     _part_overlapping(filled, ties)
     # What a module keeps beside its tensors (`get_extra_state`) stays as the constructor made it.
     filled.update({name: value for name, value in complete.items() if name not in own})
+    _assign(net, filled, ties)
+    left = [name for name, tensor in _tensors(net) if tensor.is_meta]
+    if left:
+        raise LoadingError(f"after loading, {listed(left, _SHOWN)} still hold no values.", given=tuple(left))
+    ignored = tuple(old for old, new in names.items() if new is None)
+    return LoadReport(matched=len(given), converted=converted, new=new, ignored=ignored)
 
+
+def _by_own_names(
+    state: Mapping[str, torch.Tensor], names: Mapping[str, str | None], ties: list[list[str]]
+) -> dict[str, torch.Tensor]:
+    """The file's tensors by their names in the network; a shared one by each of its names."""
+    given = {new: state[old] for old, new in names.items() if new is not None}
+    for group in ties:
+        present = [name for name in group if name in given]
+        given.update({name: given[present[0]] for name in group if present and name not in given})
+    return given
+
+
+def _value(tensor: torch.Tensor, own: torch.dtype, wanted: torch.dtype | None) -> torch.Tensor:
+    """A tensor in the dtype wanted, or else the network's own, each element with a place of its own."""
+    value = tensor.detach().to(wanted if wanted is not None and own.is_floating_point else own)
+    # An expanded tensor has one number in the place of many: fine to read, wrong to train.
+    return value if value.is_contiguous() or _dense(value) else value.contiguous()
+
+
+def _assign(net: nn.Module, filled: dict[str, Any], ties: list[list[str]]) -> None:
+    """Assign tensors, and keep what `load_state_dict` drops: parameters' attributes, and sharing."""
     attributes = {name: dict(vars(parameter)) for name, parameter in net.named_parameters()}
     with _RealParameters():
         net.load_state_dict(filled, strict=True, assign=True)
@@ -148,10 +163,6 @@ def fill(
         for name in group[1:]:
             module, leaf = _owner(net, name)
             module._parameters[leaf] = first[0]._parameters[first[1]]
-    left = [name for name, tensor in _tensors(net) if tensor.is_meta]
-    if left:
-        raise LoadingError(f"after loading, {_listed(left)} still hold no values.", given=tuple(left))
-    return LoadReport(matched=len(given), converted=converted, new=new, ignored=ignored)
 
 
 @contextmanager
@@ -339,9 +350,3 @@ def _owner(net: nn.Module, name: str) -> tuple[nn.Module, str]:
 def _tensors(net: nn.Module) -> Iterable[tuple[str, torch.Tensor]]:
     yield from net.named_parameters()
     yield from net.named_buffers()
-
-
-def _listed(names: Iterable[str]) -> str:
-    names = list(names)
-    shown = ", ".join(names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"

@@ -42,7 +42,7 @@ def architecture_of(entry: PretrainedMetadata, registry: Registry) -> ModelInfo:
     """The architecture that an entry fills: that of its own zoo, or else of any.
 
     Raises:
-        UnknownModelError: there is none of that name.
+        UnknownModelError: no architecture of that name.
     """
     if "/" not in entry.network:
         try:

@@ -1,4 +1,4 @@
-r"""Key maps: how the names in a weight file become the names in a network, said as data.
+r"""Key maps: how the names in a weight file become the names in a network, as data.
 
 A key map is an ordered mapping from regular expressions to replacements, as it stands in the `key_map`
 of a pretrained entry. For every name in the file:
@@ -51,6 +51,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from holotype.errors import MetadataError, MismatchError
+from holotype.text import listed
 
 PREFIXES = ("module.", "model.", "_orig_mod.")
 _COUNTED = re.compile(r"\{(\w+):(\d+(?:\+\d+)*)\}")
@@ -63,7 +64,7 @@ Rule = Callable[[str], str | None]
 def map_keys(
     names: Iterable[str], key_map: Mapping[str, str] | None = None, *, wanted: Collection[str] = ()
 ) -> dict[str, str | None]:
-    r"""What every name of a weight file is called in the network.
+    r"""The name in the network of every name in a weight file.
 
     Args:
         names: the names in the file.
@@ -99,7 +100,7 @@ def map_keys(
         mapped[name] = new or None
     if unmapped:
         raise MismatchError(
-            f"the key map says nothing about {_listed(unmapped)}.",
+            f"the key map has no rule for {listed(unmapped, _SHOWN)}.",
             given=tuple(unmapped),
             hint="Add a rule for them, or one with an empty replacement to leave them out.",
         )
@@ -117,7 +118,7 @@ def common_prefix(names: Collection[str], wanted: Collection[str] = ()) -> str:
     while names:
         for prefix in PREFIXES:
             longer = found + prefix
-            # A name that is nothing but the prefix would become empty: then it is no wrapper's.
+            # A name that is nothing but the prefix would become empty: then it is not a wrapper's.
             if all(name.startswith(longer) and len(name) > len(longer) for name in names):
                 break
         else:
@@ -181,7 +182,7 @@ def _counted(pattern: re.Pattern[str], group: str, counts: str) -> Callable[[re.
     which: int | str = int(group) if group.isdigit() else group
     known = pattern.groups >= which if isinstance(which, int) else which in pattern.groupindex
     if not known:
-        raise ValueError(f"there is no group {group}")
+        raise ValueError(f"it has no group {group}")
     blocks = [(s, b) for s, count in enumerate(counts.split("+")) for b in range(int(count))]
 
     def fill(match: re.Match[str]) -> str:
@@ -205,11 +206,6 @@ def _refuse_collisions(mapped: Mapping[str, str | None]) -> None:
     clashes = [f"{' and '.join(olds)} → {new}" for new, olds in sources.items() if len(olds) > 1]
     if clashes:
         raise MismatchError(
-            f"the key map gives several names in the file the same name: {_listed(clashes)}.",
+            f"the key map gives several names in the file the same name: {listed(clashes, _SHOWN)}.",
             given=tuple(clashes),
         )
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"

@@ -1,4 +1,4 @@
-"""What a network of images costs here: parameters, multiplications, memory of activations, images a second.
+"""What a network of images costs: parameters, multiplications, memory of activations, images a second.
 
 What depends on shapes alone is found out with tensors that have no values, where nothing is computed and no
 memory is taken. Multiplications are counted on the meta device, where attention is plain matrix products, and
@@ -151,12 +151,12 @@ def measure_model(
 
     Args:
         name: an architecture, a pretrained entry, a weight file, or the folder of a training run.
-        batch: as for `measure`; so are `size` and `device`.
-        size: …
-        device: …
+        batch: as for `measure`.
+        size: as for `measure`.
+        device: as for `measure`.
 
     Raises:
-        UnknownModelError: there is no such model.
+        UnknownModelError: no such model.
         DataError: it takes no images.
         And as `measure`.
     """
@@ -171,7 +171,7 @@ def measure_model(
         ) from error
     if not hasattr(net, "size"):
         raise DataError(
-            f"{name} ({type(net).__name__}) is no network of images, which could be measured.",
+            f"{name} ({type(net).__name__}) is not a network of images, and cannot be measured.",
             given=str(name),
             hint="Its parameters: holotype info --params",
         )

@@ -238,10 +238,10 @@ def load_pretrained_model(
         allow_unexpected: globs of names in the file to leave out.
         registry: where to look; the default registry if None.
         progress: a function of (bytes so far, total or None), or True or False for a bar or none.
-        allow_unverified: fetch a file whose sha256 nobody published, with a warning.
+        allow_unverified: fetch a file that has no published sha256, with a warning.
 
     Returns:
-        The network, and what there is to know of it.
+        The network, and its description.
 
     Raises:
         UnknownPretrainedError, UnknownModelError, UnknownFormatError: with the nearest names.
@@ -285,7 +285,7 @@ def load_pretrained_model(
         record = {"config_fingerprint": published}
         check_record(record, network, made.config, registry, origin=f"the entry {entry.name!r}")
 
-    # One opened file from here on: what was hashed is what is read, whatever takes its name meanwhile.
+    # One opened file from here on: what was hashed is what is read, even if its name is taken meanwhile.
     with (
         fetch_open(address, progress=progress, **known) as opened,  # type: ignore[arg-type]  # as above
         OpenedFile(opened.name, os.dup(opened.fileno())) as weights,
@@ -370,7 +370,7 @@ def load_checkpoint(
         architecture: the architecture; needed where the file does not record it. Where it does, another one
             is refused.
         config: parameters of the architecture; those that the file records otherwise are refused.
-        format: what the file is; what it looks like if None.
+        format: the format of the file; detected if None.
         sha256: refuse the file unless it has this hash.
         inference: put the network in evaluation mode, with gradients off.
         device: where it will run.
@@ -385,13 +385,13 @@ def load_checkpoint(
         registry: where to look; the default registry if None.
 
     Returns:
-        The network, and what there is to know of it.
+        The network, and its description.
 
     Raises:
         CheckpointError: the file is damaged or unsafe, or of no known format.
         MismatchError: it belongs to another architecture or config, or does not fit.
         VerificationError: it has another hash.
-        LoadingError: what was asked for is not possible; or nothing says which architecture it is.
+        LoadingError: what was asked for is not possible; or the architecture is not known.
         UnknownModelError, ParameterError, BrokenModelError: the network cannot be built.
 
     Example:

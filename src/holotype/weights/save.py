@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from holotype.weights.binding import Registry
 
 _SHOWN = 8
-# What a network may change about itself after it was built, and tells by an attribute.
+# What a network may change after it was built; an attribute of this name has the new value.
 _FOLLOWED = ("num_classes", "in_channels", "input_channels", "size")
 _OURS = frozenset({"architecture", "config", "config_fingerprint", "format", "holotype_version"})
 
@@ -57,18 +57,18 @@ def save_pretrained(
     Args:
         net: built by `create_model`, or loaded; on any device, compiled or wrapped or not.
         path: the file.
-        name: what to call these weights.
+        name: the name of these weights.
         info: what was loaded with the network: its classes, signature, preprocessing and statistics are
             kept where they still fit and nothing else is given.
         classes: the class names in the order of the outputs, or a mapping from name to index.
-        signature: shapes of inputs and outputs; made from the config where it tells them.
-        preprocessing: how pictures become input: mean, std, interpolation, crop.
+        signature: shapes of inputs and outputs; made from the config if it determines them.
+        preprocessing: how images become input: mean, std, interpolation, crop.
         rgb_stats: mean and std of each channel; those of `preprocessing` if None.
         metrics: measured figures: ``[{"name": "accuracy", "value": 0.9, "dataset": …, "split": …}]``.
         license: an SPDX name.
         architecture: for a network that `create_model` did not build: what to build it with.
         config: likewise, its parameters.
-        overwrite: replace a file of that name.
+        overwrite: replace an existing file.
         registry: where the architecture is registered; the default registry if None.
         **metadata: anything else to keep: text, numbers, booleans, None, or lists and mappings of these.
 
@@ -76,9 +76,9 @@ def save_pretrained(
         The path.
 
     Raises:
-        LoadingError: nobody knows the network's architecture; or the file is there already.
+        LoadingError: the network's architecture is not known; or the file exists already.
         MismatchError: the network is no longer what its architecture and config build.
-        MetadataError: what is to be kept is no plain data, or contradicts the network.
+        MetadataError: a value is not plain data, or contradicts the network.
     """
     torch = import_torch()
     if registry is None:
@@ -121,7 +121,7 @@ def binding_texts(architecture: str, config: Mapping[str, Any]) -> dict[str, str
 
 
 def tensors_of(net: nn.Module) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """The tensors of a network, a shared parameter once; and the names of what is no tensor."""
+    """The tensors of a network, a shared parameter once; and the names of other values."""
     import torch
 
     first: dict[int, str] = {}
@@ -142,7 +142,7 @@ def _identity(
     if architecture is None:
         if origin is None:
             raise LoadingError(
-                f"nobody recorded which architecture this {type(net).__name__} is.",
+                f"the architecture of this {type(net).__name__} is not recorded.",
                 given=type(net).__name__,
                 hint="Build it with create_model(name, …), or name it: save_pretrained(net, path, "
                 "architecture=…, config=…).",
@@ -201,7 +201,7 @@ def _checked(
         changed = sorted(key for key in lost if made.get(key) != config[key])
         if changed:
             raise LoadingError(
-                f"{', '.join(changed)}: no plain data, so a file cannot keep it.",
+                f"{', '.join(changed)}: not plain data, so a file cannot keep it.",
                 given=tuple(changed),
                 hint="Register the architecture with that parameter fixed (register_model_config).",
             )
@@ -257,11 +257,9 @@ def _class_to_idx(
         names = list(classes)
         found = {name: index for index, name in enumerate(names)}
         if len(found) != len(names):
-            raise MetadataError("classes name some twice.", given=tuple(names))
+            raise MetadataError("classes contain a name twice.", given=tuple(names))
     if sorted(found.values()) != list(range(len(found))) or not all(isinstance(name, str) for name in found):
-        raise MetadataError("classes map each name to an index of its own, from 0 on.", given=found)
+        raise MetadataError("classes map each name to an index of its own, starting at 0.", given=found)
     if total is not None and len(found) != total:
-        raise MetadataError(
-            f"the network tells {total} classes apart, and {len(found)} are named.", given=found
-        )
+        raise MetadataError(f"the network has {total} classes, and {len(found)} are named.", given=found)
     return found

@@ -23,7 +23,7 @@ class OpenedFile:
         descriptor: an open descriptor to use instead, closed in the end; the path is for messages then.
 
     Raises:
-        CheckpointError: it cannot be read, or is no ordinary file (but a folder, a pipe, a device).
+        CheckpointError: it cannot be read, or is not an ordinary file (a folder, a pipe, a device).
     """
 
     def __init__(self, path: str | Path, descriptor: int | None = None) -> None:

@@ -121,7 +121,7 @@ def _load(file: OpenedFile) -> object:
             with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
                 check_pickle(cast("IO[bytes]", mapped), path, legacy=True)
     try:
-        # Files written before torch 1.6 are no zip and cannot be mapped. Nor is anything mapped where the
+        # Files written before torch 1.6 are not zip archives and cannot be mapped. Nor is anything mapped if the
         # program has asked torch to share mappings: training would then write into the file.
         private = torch.serialization.get_default_mmap_options() != _map_shared()
         content = torch.load(file.handle, map_location="cpu", weights_only=True, mmap=zipped and private)
@@ -202,7 +202,7 @@ def _split(content: object, path: Path) -> tuple[dict[str, torch.Tensor], dict[s
 
 
 def import_torch() -> Any:
-    """The module ``torch``, if it is there and safe to read files with.
+    """The module ``torch``, if it is installed and reads files safely.
 
     Raises:
         MissingExtraError: it is not installed.
