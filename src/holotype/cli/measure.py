@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from holotype.options import from_1
 from holotype.printing import BOLD, coloured, fields
-from holotype.text import number, rate
+from holotype.text import counted, number, rate
 
 if TYPE_CHECKING:
     from holotype.weights.measure import Measurement
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def problem(arguments: argparse.Namespace) -> str | None:
-    """What is wrong with the command itself."""
+    """What is wrong with the options, or None."""
     for option, value in (("--batch N", arguments.batch), ("--device", arguments.device)):
         if value is not None and not arguments.measure:
             return f"{option} goes with --measure"
@@ -43,9 +43,9 @@ def of(name: str, arguments: argparse.Namespace) -> Measurement:
 
 
 def as_text(found: Measurement) -> str:
-    """The figures, with what they hold for."""
-    images = "1 image" if found.batch == 1 else f"{found.batch:,} images"
-    here = f"{found.device}, {found.threads} {'thread' if found.threads == 1 else 'threads'}"
+    """The figures, and the conditions of the measurement."""
+    images = counted(found.batch, "image")
+    here = f"{found.device}, {counted(found.threads, 'thread')}"
     rows: list[tuple[str, object]] = [
         ("images", f"{found.size[0]} × {found.size[1]}, {found.dtype}"),
         ("parameters", number(found.params)),

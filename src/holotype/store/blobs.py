@@ -14,7 +14,7 @@ opens the file first, and reads or maps the opened file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 It is the file that was hashed, even if another one has its name now. Code that needs a path can be given
- ``/proc/self/fd/<file.fileno()>`` on Linux. `holotype.store.fetch.fetch_open` fetches and does this.
+``/proc/self/fd/<file.fileno()>`` on Linux. `holotype.store.fetch.fetch_open` fetches and does this.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from holotype.tasks import Task
 from holotype.testing.formats import round_trips
 from holotype.testing.subjects import ConformanceError, Subject, described, difference, tensors_in
+from holotype.text import listed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -677,5 +678,4 @@ def untouched() -> Iterator[None]:
 
 
 def _listed(names: list[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
+    return listed([repr(name) for name in names], _SHOWN)

@@ -121,8 +121,8 @@ def _load(file: OpenedFile) -> object:
             with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
                 check_pickle(cast("IO[bytes]", mapped), path, legacy=True)
     try:
-        # Files written before torch 1.6 are not zip archives and cannot be mapped. Nor is anything mapped if the
-        # program has asked torch to share mappings: training would then write into the file.
+        # Files written before torch 1.6 are not zip archives and cannot be mapped. If the program has asked
+        # torch to share mappings, nothing is mapped either: training would then write into the file.
         private = torch.serialization.get_default_mmap_options() != _map_shared()
         content = torch.load(file.handle, map_location="cpu", weights_only=True, mmap=zipped and private)
     except pickle.UnpicklingError as error:
