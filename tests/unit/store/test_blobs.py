@@ -8,7 +8,6 @@ import stat
 import pytest
 
 from holotype.errors import StoreError, VerificationError
-from holotype.store import blobs as blobs_module
 from holotype.store.blobs import Blobs, Expected
 from store_files import put
 
@@ -31,7 +30,7 @@ def hashed(monkeypatch):
         calls.append(args)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(blobs_module.hashlib, "file_digest", counting)
+    monkeypatch.setattr(hashlib, "file_digest", counting)
     return calls
 
 

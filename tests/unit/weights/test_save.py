@@ -121,7 +121,7 @@ def test_a_new_head_is_recorded(registry, tmp_path):
     path = save_pretrained(net, tmp_path / "x", registry=registry)
     again, info = load_checkpoint(path, registry=registry)
     assert again(images()).shape == (2, 9) and info.signature["outputs"] == [{"data_shape": [0, 9]}]
-    with pytest.raises(MetadataError, match="9 classes apart"):
+    with pytest.raises(MetadataError, match="9 classes, and 1 are named"):
         save_pretrained(net, tmp_path / "y", classes=["one"], registry=registry)
 
 
