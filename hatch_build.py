@@ -18,7 +18,7 @@ class FactsHook(BuildHookInterface):
         source = Path(self.root, "src")
         sys.path.insert(0, str(source))
         from holotype.catalog.zoo_files import PREBUILT, facts_of_folder
-        from holotype.catalog.zoos import FIRST_PARTY
+        from holotype.first_party import FIRST_PARTY
 
         self.folder = tempfile.TemporaryDirectory()
         for zoo in FIRST_PARTY:

@@ -1,4 +1,4 @@
-"""Domains: what serves the models of some tasks completely. This is the only file that names them.
+"""Domains: what serves the models of some tasks completely. `holotype.first_party` names those that ship.
 
 A domain is one object, `Domain`. `DOMAINS` maps each task to its address, ``"module:OBJECT"``, which is
 imported when it is first used. An installed package adds a domain by an entry point for each task::
@@ -14,21 +14,15 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import import_module
 from typing import Any
 
+from holotype.entry_points import entry_points, resolve
+from holotype.first_party import FIRST_PARTY
 from holotype.options import Options
-from holotype.tasks import Task
 from holotype.text import in_one_line
 
-_PROTEINS, _VISION = "holotype.proteins.domain:DOMAIN", "holotype.vision.domain:DOMAIN"
 DOMAINS: Mapping[str, str] = {
-    Task.PROTEIN_INTERACTION: _PROTEINS,
-    Task.PROTEIN_EMBEDDING: _PROTEINS,
-    Task.IMAGE_CLASSIFICATION: _VISION,
-    Task.OBJECT_DETECTION: _VISION,
-    Task.MASKED_IMAGE_MODELING: _VISION,
-    Task.SELF_SUPERVISED_LEARNING: _VISION,
+    task: f"holotype.{name}.domain:DOMAIN" for name, tasks in FIRST_PARTY.items() for task in tasks
 }
 ENTRY_POINT_GROUP = "holotype.domains"
 
@@ -155,12 +149,6 @@ def domains() -> list[Domain]:
     return list(found.values())
 
 
-def resolve(address: str) -> Any:
-    """The object at an address ``"module:OBJECT"``."""
-    module, _, name = address.partition(":")
-    return getattr(import_module(module), name)
-
-
 @cache
 def _domain(address: str) -> Domain:
     found = resolve(address)
@@ -169,9 +157,6 @@ def _domain(address: str) -> Domain:
     return found
 
 
-@cache
 def _from_entry_points() -> dict[str, str]:
     """Task -> address, of installed packages."""
-    from importlib.metadata import entry_points
-
-    return {one.name: one.value for one in entry_points(group=ENTRY_POINT_GROUP)}
+    return {task: address for _, task, address in entry_points(ENTRY_POINT_GROUP)}

@@ -8,7 +8,7 @@ import pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holotype.catalog.scan import decode, encode_value
+from holotype.catalog.values import decode, encode
 from holotype.errors import MetadataError
 from holotype.frozen import freeze, thaw
 
@@ -37,7 +37,7 @@ def test_equal_before_and_after(value):
     hash(frozen)
     assert pickle.loads(pickle.dumps(frozen)) == frozen  # noqa: S301 - our own bytes
     assert copy.deepcopy(frozen) == frozen
-    assert decode(json.loads(json.dumps(encode_value(frozen)))) == value
+    assert decode(json.loads(json.dumps(encode(frozen)))) == value
 
 
 @given(PLAIN)

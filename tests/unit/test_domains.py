@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from holotype.datasets import get_dataset_info, is_registered, list_datasets
-from holotype.domains import DOMAINS, Domain, domain_of, domains, resolve
+from holotype.domains import DOMAINS, Domain, domain_of, domains
+from holotype.entry_points import resolve
 from holotype.options import from_0, from_1, share
 from holotype.tasks import Task
 

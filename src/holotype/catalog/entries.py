@@ -155,16 +155,16 @@ class Entry:
         """The parameters that a registered config fixes."""
         if self.kind != "config":
             return {}
-        from holotype.catalog.scan import decode
+        from holotype.catalog.values import decode
 
         return dict(decode(self.detail["config"]))
 
     def member(self, name: str, config: dict[str, Any]) -> Entry:
         """Of a family of names: the architecture of one of them."""
-        from holotype.catalog.scan import encode_value
+        from holotype.catalog.values import encode
 
         detail = {key: value for key, value in self.detail.items() if key != "grammar"}
-        detail |= {"kind": "config", "config": encode_value(config)}
+        detail |= {"kind": "config", "config": encode(config)}
         detail["description"] = _grammar(self).described(name, detail.get("description", ""))
         made = Entry("config", name, self.zoo, self.task, self.module, self.line, detail)
         made.problem = self.problem
@@ -232,7 +232,7 @@ class Entry:
 
     def summary(self, params: int | None) -> dict[str, Any]:
         """What a list shows of an architecture."""
-        from holotype.catalog.scan import decode
+        from holotype.catalog.values import decode
 
         metadata = self.detail.get("metadata", {}).get("$dict", {})
         size = decode(metadata.get("resolution"))
@@ -248,7 +248,7 @@ class Entry:
 
     def info(self, *, params: int | None, pretrained: tuple[str, ...], aliases: tuple[str, ...]) -> ModelInfo:
         """The record of an architecture."""
-        from holotype.catalog.scan import decode
+        from holotype.catalog.values import decode
         from holotype.frozen import FrozenList, freeze
         from holotype.records import ModelInfo
 
@@ -282,7 +282,7 @@ class Entry:
         """The record of a pretrained entry."""
         from dataclasses import replace
 
-        from holotype.catalog.scan import decode
+        from holotype.catalog.values import decode
         from holotype.records import PretrainedMetadata
 
         record = PretrainedMetadata.parse(self.name, self.zoo, decode(self.detail["metadata"]))
@@ -448,7 +448,7 @@ class Catalog:
 def _grammar(family: Entry) -> Grammar:
     if family.obj is None:
         from holotype.catalog.grammar import Grammar
-        from holotype.catalog.scan import decode
+        from holotype.catalog.values import decode
 
         family.obj = Grammar(family.name, decode(family.detail["grammar"]))
     grammar: Grammar = family.obj

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import sys
 
-from holotype.catalog.scan import NotLiteral, decode, encode_value
-from holotype.catalog.zoos import FIRST_PARTY, is_other_module
+from holotype.catalog.values import NotLiteral, decode, encode
+from holotype.catalog.zoos import HOLOTYPE_ROOT, is_other_module, locate
 from holotype.errors import HolotypeError, MetadataError
+from holotype.first_party import FIRST_PARTY
 from holotype.names import check_name, is_name, nearest
 
 TYPE_CHECKING = False  # as `typing` has it, without importing it: a look at an edited file pays for this
@@ -33,9 +34,6 @@ _NO_CONSTRUCTOR = frozenset(
 _MODULE = frozenset({"torch.nn.Module", "torch.nn.modules.Module", "torch.nn.modules.module.Module"})
 _HARMLESS = frozenset({"typing.final", "typing_extensions.final", "typing.runtime_checkable"})
 _STDLIB = sys.stdlib_module_names
-_SUBMODULES = frozenset(
-    {"errors", "proteins", "records", "store", "tasks", "testing", "training", "vision", "weights"}
-)
 # Fields of `ModelInfo` that are not registered.
 _RESERVED = frozenset(
     {"zoo", "kind", "class_name", "module", "file", "line", "docstring", "parameters", "open_parameters"}
@@ -392,7 +390,7 @@ class Linker:
             "task": str(task) if task is not None else None,
             "doc": home.facts["classes"][cls].get("doc"),
             "signature": constructor,
-            "config": encode_value(dict(config)),
+            "config": encode(dict(config)),
             **described(kwargs),
             **base,
         }
@@ -406,7 +404,7 @@ class Linker:
             "name": name,
             "task": record.task,
             "network": record.network.lower(),
-            "metadata": encode_value(dict(metadata)),
+            "metadata": encode(dict(metadata)),
             **base,
         }
 
@@ -472,7 +470,7 @@ class Linker:
                         known["params"] = counts[name]
                     entries.append(self._config(home, cls, name, config, known, base))
                 made = {**self._config(home, cls, family, {}, facts, base), "kind": "grammar"}
-                entries.append({**made, "grammar": encode_value(row)})
+                entries.append({**made, "grammar": encode(row)})
             except HolotypeError as error:
                 problems.append([base["line"], str(error), [family]])
 
@@ -605,7 +603,7 @@ def _misspelt(facts: Facts) -> list[list[Any]]:
         parts = symbol.split(".")
         if parts[0] == "holotype" and len(parts) == 2 and "()" not in symbol:
             name = parts[1]
-            if name not in holotype.__all__ and name not in _SUBMODULES:
+            if name not in holotype.__all__ and locate(symbol, [HOLOTYPE_ROOT]) is None:
                 close = nearest(name, holotype.__all__, count=1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
                 found[name] = [line or found.get(name, [None])[0], f"holotype has no {name!r}{hint}"]
@@ -661,5 +659,5 @@ def described(metadata: Mapping[str, Any]) -> dict[str, Any]:
         "features": list(features),
         "complexity": complexity,
         "replace": metadata.get("replace") is True,
-        "metadata": encode_value({k: v for k, v in metadata.items() if k not in _FIELDS}),
+        "metadata": encode({k: v for k, v in metadata.items() if k not in _FIELDS}),
     }

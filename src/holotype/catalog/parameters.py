@@ -250,7 +250,7 @@ def from_facts(facts: Mapping[str, Any] | None) -> tuple[tuple[Parameter, ...] |
     """The parameters that the index knows, and whether any further keyword is taken."""
     if facts is None:
         return None, True
-    from holotype.catalog.scan import NotLiteral, decode
+    from holotype.catalog.values import NotLiteral, decode
     from holotype.frozen import freeze
 
     parameters = []
@@ -277,7 +277,7 @@ def to_facts(target: Any) -> dict[str, Any] | None:
     """The signature of a live class or function in the form in which the index keeps it."""
     import inspect
 
-    from holotype.catalog.scan import encode_value
+    from holotype.catalog.values import encode
     from holotype.errors import MetadataError
     from holotype.frozen import freeze
 
@@ -306,7 +306,7 @@ def to_facts(target: Any) -> dict[str, Any] | None:
         if parameter.default is not parameter.empty:
             source = repr(parameter.default)
             try:
-                literal = encode_value(freeze(parameter.default))
+                literal = encode(freeze(parameter.default))
             except MetadataError:
                 literal = None
         positional_only, keyword_only = parameter.POSITIONAL_ONLY, parameter.KEYWORD_ONLY

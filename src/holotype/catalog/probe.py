@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from holotype.catalog.link import REGISTERING
-from holotype.catalog.zoos import PROBING, ZooSpec, import_path
+from holotype.catalog.zoos import PROBING, ZooSpec
+from holotype.entry_points import import_path
 
 _CHILD = (
     "import json, sys\n"

@@ -19,7 +19,7 @@ import sys
 
 from holotype.catalog.entries import Entry
 from holotype.catalog.zoo_files import environment
-from holotype.catalog.zoos import entry_points
+from holotype.entry_points import entry_points, resolve
 
 TYPE_CHECKING = False  # as `typing` has it, without importing it: every command pays for this module
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class InstalledProvider:
         """The provider's, or why there is none."""
         try:
             if self._provider is None:
-                found = load(self.value)
+                found = resolve(self.value)
                 self._provider = (
                     found if hasattr(found, "entries") and not isinstance(found, type) else found()
                 )
@@ -198,24 +198,13 @@ def weights_entry(zoo: str, name: str, metadata: Mapping[str, Any]) -> Entry:
     Raises:
         MetadataError: it lists every field that is missing or wrong.
     """
-    from holotype.catalog.scan import encode_value
+    from holotype.catalog.values import encode
     from holotype.frozen import freeze
     from holotype.records import PretrainedMetadata
 
     record = PretrainedMetadata.parse(name, zoo, metadata)
-    detail = {"metadata": encode_value(freeze(metadata))}
+    detail = {"metadata": encode(freeze(metadata))}
     return Entry("weights", name, zoo, record.task, zoo, None, detail, record.network.lower())
-
-
-def load(value: str) -> Any:
-    """The object that ``"module:attribute"`` names."""
-    import importlib
-
-    module, _, attribute = value.partition(":")
-    found: Any = importlib.import_module(module.strip())
-    for part in filter(None, attribute.strip().split(".")):
-        found = getattr(found, part)
-    return found
 
 
 class _Reading:

@@ -18,15 +18,14 @@ from holotype.catalog.entries import Catalog, Entry, file_stamp, zoo_for_module
 from holotype.catalog.index import Index
 from holotype.catalog.providers import InstalledProvider, ScannedZoo, Session, installed_providers
 from holotype.catalog.zoos import (
-    FIRST_PARTY,
     SESSION,
     ZooSpec,
     find_zoos,
-    import_path,
     is_probing,
     locate,
     named_zoo,
 )
+from holotype.entry_points import import_path
 from holotype.errors import (
     AmbiguousNameError,
     BrokenModelError,
@@ -39,6 +38,7 @@ from holotype.errors import (
     UnknownTaskError,
     UnknownZooError,
 )
+from holotype.first_party import DEFAULT_ZOO, FIRST_PARTY
 from holotype.names import check_name, matcher, natural_key, nearest, patterns, split_qualified
 
 TYPE_CHECKING = False  # as `typing` has it, without importing it: every command pays for this module
@@ -159,7 +159,7 @@ class Zoo:
             raise RegistryError(f"{name!r}: the second argument is a class, not {cls!r}.", given=cls)
         from holotype.catalog.link import described
         from holotype.catalog.parameters import from_facts, problems_with, to_facts
-        from holotype.catalog.scan import encode_value
+        from holotype.catalog.values import encode
         from holotype.frozen import freeze
 
         frozen = freeze(config, f"config of {name!r}")
@@ -176,7 +176,7 @@ class Zoo:
                     given=name,
                 )
         task = metadata.pop("task", None) or _task_of(cls)
-        detail = described(freeze(metadata, f"metadata of {name!r}")) | {"config": encode_value(frozen)}
+        detail = described(freeze(metadata, f"metadata of {name!r}")) | {"config": encode(frozen)}
         entry = self._session_entry("config", name, cls, task, detail)
         self._registry._add(entry, replace=replace)
 
@@ -193,7 +193,7 @@ class Zoo:
             UnknownModelError: `network` is no architecture.
             InvalidNameError, DuplicateNameError: as in `register_model`.
         """
-        from holotype.catalog.scan import encode_value
+        from holotype.catalog.values import encode
         from holotype.records import PretrainedMetadata
 
         record = PretrainedMetadata.parse(name, self._scope or SESSION, metadata)
@@ -209,7 +209,7 @@ class Zoo:
             )
         from holotype.frozen import freeze
 
-        detail = {"metadata": encode_value(freeze(metadata)), "network": network}
+        detail = {"metadata": encode(freeze(metadata)), "network": network}
         entry = self._session_entry("weights", name, None, record.task or task, detail)
         entry.network = network
         self._registry._add(entry, replace=replace)
@@ -387,7 +387,8 @@ class Zoo:
         if self._scope is not None:
             entries = catalog.seen_through(self._scope, entries)
         elif self._registry.discovers:
-            entries = [entry for entry in entries if entry.zoo not in FIRST_PARTY or entry.zoo == "proteins"]
+            left_out = FIRST_PARTY.keys() - {DEFAULT_ZOO}
+            entries = [entry for entry in entries if entry.zoo not in left_out]
         return self._names(catalog, entries, "registered")
 
     def get_model_info(self, name: str) -> ModelInfo:
@@ -1142,11 +1143,11 @@ class Registry(Zoo):
         """The function that a provider names, with the entry's name filled in."""
         from functools import partial
 
-        from holotype.catalog.providers import load
+        from holotype.entry_points import resolve
 
         build = str(entry.detail["build"])
         try:
-            return partial(load(build), entry.name)
+            return partial(resolve(build), entry.name)
         except (Exception, SystemExit) as error:
             raise _cannot_import(entry, build, error) from error
 

@@ -19,6 +19,8 @@ import ast
 import re
 import warnings
 
+from holotype.catalog.values import NotLiteral
+
 TYPE_CHECKING = False  # as `typing` has it, without importing it: a look at an edited file pays for this
 if TYPE_CHECKING:
     from typing import Any
@@ -64,10 +66,6 @@ def _broken(source: bytes, line: int | None, message: str) -> Facts:
     text = source.decode("utf-8", errors="replace")
     guess = [name.lower() for name in dict.fromkeys(_GUESS.findall(text))]
     return {"error": [line, message], "guess": guess}
-
-
-class NotLiteral(Exception):
-    """An expression whose value only running it could tell."""
 
 
 class _Scanner:
@@ -539,39 +537,3 @@ def _passed_to_base(node: ast.AST, kwargs: str) -> list[str] | None:
                 if handed_on and not call.args:
                     return [keyword.arg for keyword in call.keywords if keyword.arg is not None]
     return None
-
-
-def decode(value: Any) -> Any:
-    """A JSON value made by `_Scanner.encode` as the Python value it stands for.
-
-    Raises:
-        NotLiteral: it holds a symbol.
-    """
-    if isinstance(value, list):
-        return [decode(item) for item in value]
-    if isinstance(value, dict):
-        if "$tuple" in value:
-            return tuple(decode(item) for item in value["$tuple"])
-        if "$set" in value:
-            return frozenset(decode(item) for item in value["$set"])
-        if "$dict" in value:
-            return {key: decode(item) for key, item in value["$dict"].items()}
-        if "$bytes" in value:
-            return bytes.fromhex(value["$bytes"])
-        raise NotLiteral
-    return value
-
-
-def encode_value(value: Any) -> Any:
-    """The inverse of `decode`, for a frozen value."""
-    if isinstance(value, dict):
-        return {"$dict": {key: encode_value(item) for key, item in value.items()}}
-    if isinstance(value, (frozenset, set)):
-        return {"$set": sorted((encode_value(item) for item in value), key=repr)}
-    if isinstance(value, tuple) and type(value) is tuple:
-        return {"$tuple": [encode_value(item) for item in value]}
-    if isinstance(value, (tuple, list)):
-        return [encode_value(item) for item in value]
-    if isinstance(value, bytes):
-        return {"$bytes": value.hex()}
-    return value

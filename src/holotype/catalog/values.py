@@ -1,4 +1,10 @@
-"""Values of a config as data, and back: what a file can keep, compare and fingerprint."""
+"""Values of plain types as JSON, in two forms.
+
+*Encoded* (`encode`, `decode`): each value comes back as it was, also a tuple, a set or bytes. The index keeps
+what was registered in this form.
+*As data* (`as_data`, `from_data`): what any program reads, with lists for tuples. Weight files and runs keep
+their configs in this form; two configs are compared by it, and by its `fingerprint`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +12,46 @@ TYPE_CHECKING = False  # as `typing` has it, without importing it: every command
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
+
+
+class NotLiteral(Exception):
+    """An expression whose value only running it could tell."""
+
+
+def encode(value: Any) -> Any:
+    """A frozen value as JSON from which `decode` makes it again, tuples, sets and bytes too."""
+    if isinstance(value, dict):
+        return {"$dict": {key: encode(item) for key, item in value.items()}}
+    if isinstance(value, (frozenset, set)):
+        return {"$set": sorted((encode(item) for item in value), key=repr)}
+    if isinstance(value, tuple) and type(value) is tuple:
+        return {"$tuple": [encode(item) for item in value]}
+    if isinstance(value, (tuple, list)):
+        return [encode(item) for item in value]
+    if isinstance(value, bytes):
+        return {"$bytes": value.hex()}
+    return value
+
+
+def decode(value: Any) -> Any:
+    """The value that `encode`, or a scan of its source, wrote as JSON.
+
+    Raises:
+        NotLiteral: it holds a symbol.
+    """
+    if isinstance(value, list):
+        return [decode(item) for item in value]
+    if isinstance(value, dict):
+        if "$tuple" in value:
+            return tuple(decode(item) for item in value["$tuple"])
+        if "$set" in value:
+            return frozenset(decode(item) for item in value["$set"])
+        if "$dict" in value:
+            return {key: decode(item) for key, item in value["$dict"].items()}
+        if "$bytes" in value:
+            return bytes.fromhex(value["$bytes"])
+        raise NotLiteral
+    return value
 
 
 def as_data(value: Any) -> Any:

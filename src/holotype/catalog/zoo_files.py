@@ -12,7 +12,9 @@ import sys
 import time
 from stat import S_IFREG
 
-from holotype.catalog.zoos import ZooSpec, import_path, locate
+from holotype.catalog.zoos import HOLOTYPE_ROOT, ZooSpec, locate
+from holotype.entry_points import import_path
+from holotype.first_party import FIRST_PARTY
 
 TYPE_CHECKING = False  # as `typing` has it, without importing it: every command pays for this module
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "*environment*"  # stands among a zoo's outside modules if a trial import failed
 PREBUILT = "_facts.json"
+_FIRST_PARTY = tuple(f"holotype.{name}." for name in FIRST_PARTY)
 TABLES = ("sizes.toml", "pretrained.toml", "grammar.toml", "counts.toml")
 
 
@@ -111,7 +114,7 @@ def walk(spec: ZooSpec) -> Iterator[tuple[str, File]]:
 
 def follows(spec: ZooSpec, module: str) -> bool:
     """May names be followed into `module`, which is not part of the zoo?"""
-    if module.startswith(("holotype.proteins", "holotype.vision")):
+    if module.startswith(_FIRST_PARTY):
         return True
     top = module.partition(".")[0]
     if top == spec.module.partition(".")[0]:
@@ -130,10 +133,7 @@ def outside_file(spec: ZooSpec, module: str) -> File:
     """The file of a module that is not part of the zoo; without a path if there is none."""
     if module == ENVIRONMENT:
         return File("", False, environment(), True)
-    root = spec.root
-    if module.startswith("holotype."):
-        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    found = locate(module, [root])
+    found = locate(module, [HOLOTYPE_ROOT if module.startswith("holotype.") else spec.root])
     if found is None:
         return File("", False, "missing", True)
     path = found[1]

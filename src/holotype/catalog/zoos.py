@@ -9,6 +9,9 @@ from __future__ import annotations
 import os
 import sys
 
+from holotype.entry_points import entry_points, import_path
+from holotype.first_party import FIRST_PARTY
+
 TYPE_CHECKING = False  # as `typing` has it, without importing it: every command pays for this module
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,11 +29,10 @@ if TYPE_CHECKING:
             """Remember names and modules of zoos."""
 
 
-FIRST_PARTY = ("proteins", "vision")
 SESSION = "session"  # the zoo of what is typed in
 PROBING = "HOLOTYPE_PROBING"  # set in the child process of `holotype.catalog.probe`
 ZOOS_GROUP = "holotype.zoos"
-_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+HOLOTYPE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 class ZooSpec:
@@ -78,11 +80,6 @@ def _problem(where: str, message: str) -> Problem:
     return Problem("-", message, where)
 
 
-def import_path() -> list[str]:
-    """The folders in `sys.path`."""
-    return [folder for folder in sys.path if isinstance(folder, str)]
-
-
 def is_probing() -> bool:
     """Is this the child process of a trial import?"""
     return PROBING in os.environ
@@ -100,8 +97,8 @@ def find_zoos(
     specs: list[ZooSpec] = []
     problems: list[Problem] = []
     for name in FIRST_PARTY:
-        folder = os.path.join(_HERE, name, "models")
-        specs.append(ZooSpec(name, f"holotype.{name}.models", os.path.dirname(_HERE), folder, "first-party"))
+        folder = os.path.join(HOLOTYPE_ROOT, "holotype", name, "models")
+        specs.append(ZooSpec(name, f"holotype.{name}.models", HOLOTYPE_ROOT, folder, "first-party"))
     candidates: list[ZooSpec | Problem] = [
         *_from_pyproject(memo),
         *_from_environment(),
@@ -290,51 +287,7 @@ def _from_environment() -> Iterator[ZooSpec | Problem]:
             )
 
 
-_entry_points: dict[str, tuple[int, list[tuple[str, str, str]]]] = {}
-
-
-def entry_points(wanted: str) -> Iterator[tuple[str, str, str]]:
-    """The entry points of one group in all installed packages: folder, name, value."""
-    # `importlib.metadata` does the same in 50 ms; this reads the few files that matter in under 2.
-    for folder in import_path():
-        if not folder or folder.endswith(".zip") or os.path.basename(folder) == "lib-dynload":
-            continue
-        try:
-            changed = os.stat(folder).st_mtime_ns
-        except OSError:
-            continue
-        known = _entry_points.get(folder)
-        if known is None or known[0] != changed:
-            known = _entry_points[folder] = (changed, list(_entry_points_in(folder)))
-        yield from ((folder, name, value) for group, name, value in known[1] if group == wanted)
-
-
 def _from_entry_points() -> Iterator[ZooSpec | Problem]:
     for folder, name, value in entry_points(ZOOS_GROUP):
         module = value.partition(":")[0].partition("[")[0].strip()
         yield named_zoo(module, name, import_path(), folder, "entry point")
-
-
-def _entry_points_in(folder: str) -> Iterator[tuple[str, str, str]]:
-    """Group, name and value of Holotype's entry points."""
-    try:
-        with os.scandir(folder) as items:
-            infos = [item.path for item in items if item.name.endswith((".dist-info", ".egg-info"))]
-    except OSError:
-        return
-    for info in infos:
-        try:
-            with open(os.path.join(info, "entry_points.txt"), "rb") as file:
-                content = file.read()
-        except OSError:
-            continue
-        if b"holotype." not in content:
-            continue
-        group = ""
-        for line in content.decode("utf-8", errors="replace").splitlines():
-            line = line.strip()
-            if line.startswith("[") and line.endswith("]"):
-                group = line[1:-1].strip()
-            elif group.startswith("holotype.") and "=" in line and not line.startswith(("#", ";")):
-                name, _, value = line.partition("=")
-                yield group, name.strip().lower(), value.strip()

@@ -1,4 +1,4 @@
-"""The command ``holotype``: one module a verb, each a thin layer over one public call.
+"""The command ``holotype``: one file for each verb, each a thin layer over one public call.
 
 Exit codes: 0 all is well; 1 something is wrong with what was asked about; 2 the command itself is wrong.
 """
@@ -31,6 +31,8 @@ VERBS = {
     "zoos": "List zoos, and where they were found.",
     "completion": "Print a script that completes model names in a shell.",
 }
+_MODULES = {"list": "list_"}  # where the name of the file differs from that of the verb
+_SERVED_BY_DOMAINS = frozenset({"compare", "split"})  # they have no file: every option is a domain's
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -142,10 +144,13 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     for verb, summary in VERBS.items():
         sub = verbs.add_parser(verb, help=summary, description=summary)
         if verb == asked:  # the others' options are not needed to run this one
-            module = import_module(f"holotype.cli.{_MODULES.get(verb, verb)}")
-            module.add_arguments(sub)
-            sub.set_defaults(run=module.run)
+            if verb in _SERVED_BY_DOMAINS:
+                from holotype.cli import by_domain
+
+                by_domain.add_options(sub, verb)
+                sub.set_defaults(run=by_domain.run)
+            else:
+                module = import_module(f"holotype.cli.{_MODULES.get(verb, verb)}")
+                module.add_arguments(sub)
+                sub.set_defaults(run=module.run)
     return parser
-
-
-_MODULES = {"list": "list_", "completion": "completion"}

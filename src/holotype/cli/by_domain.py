@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from holotype.domains import Command, domain_of, domains, resolve
+from holotype.domains import Command, domain_of, domains
+from holotype.entry_points import resolve
 from holotype.errors import DataError, HolotypeError
 from holotype.names import nearest
 from holotype.options import Options

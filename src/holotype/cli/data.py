@@ -6,7 +6,8 @@ import argparse
 import sys
 
 from holotype.datasets import DatasetInfo
-from holotype.domains import DatasetKind, domains, resolve
+from holotype.domains import DatasetKind, domains
+from holotype.entry_points import resolve
 from holotype.printing import BOLD, coloured, fields, print_json, table
 from holotype.text import number, plain, size
 

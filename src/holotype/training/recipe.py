@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_type_hints
 
 from holotype.catalog.values import canonical
-from holotype.domains import domain_of, domains, resolve
+from holotype.domains import domain_of, domains
+from holotype.entry_points import resolve
 from holotype.errors import ConfigError, HolotypeError
 from holotype.files import sha256_of_parts
 from holotype.mappings import read_mapping, read_yaml

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from holotype.catalog.values import canonical
-from holotype.domains import domain_of, resolve
+from holotype.domains import domain_of
+from holotype.entry_points import resolve
 from holotype.errors import HolotypeError, TrainingError
 from holotype.training.devices import make_fabric
 from holotype.training.folder import RECIPE, RESULT, WEIGHTS, RunResult, claim, folder_of, hold, write_yaml

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from holotype.catalog.scan import NotLiteral, decode, encode_value, scan
+from holotype.catalog.scan import scan
 
 
 def test_facts_are_json_and_the_same_each_time():
@@ -64,16 +64,3 @@ def test_files_with_nothing_to_tell(source):
 
 def test_an_invalid_escape_does_not_warn():
     assert "error" not in scan(b"x = '\\d'\n")
-
-
-@pytest.mark.parametrize(
-    "value",
-    [1, -1.5, "x", None, True, [1, [2]], (1, (2,)), {"a": {"b": [1]}}, {1, 2}, b"\x00\xff", [], (), {}],
-)
-def test_values_survive_json(value):
-    assert decode(json.loads(json.dumps(encode_value(value)))) == value
-
-
-def test_symbols_are_no_values():
-    with pytest.raises(NotLiteral):
-        decode({"$symbol": "x"})
