@@ -8,7 +8,6 @@ import holotype
 ROOT = Path(holotype.__file__).parent
 # Circles that are left from the former tree; each goes with its import.
 LEFT = [
-    {"holotype.store.blobs", "holotype.store.incoming"},
     {"holotype.cli.predict", "holotype.cli.predict_images"},
     {f"holotype.proteins.evaluation.{name}" for name in ("evaluate", "plots", "report")},
 ]

@@ -8,13 +8,11 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from holotype.cli.verify import entries, report
 from holotype.printing import print_json, table
 from holotype.text import counted, plain, size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from holotype.records import PretrainedMetadata
     from holotype.store.cache import CachedFile
 
 
@@ -51,8 +49,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     known = entries()
     if arguments.action == "verify":
-        from holotype.cli.verify import report
-
         return report(cache.verify_cache(known), as_json=arguments.json)
     if arguments.action == "ls":
         return _ls(cache.list_cache(known), as_json=arguments.json)
@@ -78,13 +74,6 @@ def run(arguments: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
     return 0
-
-
-def entries(names: Sequence[str] = ()) -> list[PretrainedMetadata]:
-    """The pretrained entries of these names; every one that is known if there are none."""
-    from holotype.catalog.registry import default_registry as registry
-
-    return registry.get_pretrained_metadatas(names or registry.list_pretrained_models())
 
 
 def _ls(files: list[CachedFile], *, as_json: bool) -> int:

@@ -11,6 +11,9 @@ from holotype.printing import GREEN, RED, coloured, print_json
 from holotype.text import plain
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from holotype.records import PretrainedMetadata
     from holotype.store.cache import Verified
 
 
@@ -27,13 +30,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Hash the cached files of entries again, and print the results."""
-    from holotype.cli.cache import entries
     from holotype.store.cache import verify
 
     if bool(arguments.names) == arguments.all:
         print("holotype verify: give the names of entries, or --all", file=sys.stderr)
         return 2
     return report(verify(entries(arguments.names)), as_json=arguments.json)
+
+
+def entries(names: Sequence[str] = ()) -> list[PretrainedMetadata]:
+    """The pretrained entries of these names; every one that is known if there are none."""
+    from holotype.catalog.registry import default_registry as registry
+
+    return registry.get_pretrained_metadatas(names or registry.list_pretrained_models())
 
 
 def report(found: list[Verified], *, as_json: bool) -> int:

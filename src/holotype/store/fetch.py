@@ -94,60 +94,31 @@ def fetch(
         allow_unverified=allow_unverified,
         from_remote_catalog=from_remote_catalog,
     )
-    blobs = Blobs()
-    found = _cached(blobs, request)
-    if found is not None:
-        return found
-    if request.expected.sha256 is None:
-        if request.source.remote:
-            warnings.warn(
-                f"{request.source.shown} has no published sha256, so the file cannot be verified.",
-                stacklevel=2,
-            )
-        return _bring(blobs, request, progress, timeout_s)
-    lock = blobs.root / "locks" / f"{request.expected.sha256}.lock"
-    blob = blobs.path(request.expected.sha256)
-    hung = no_growth(blobs.partial, request.expected.sha256, max(_HUNG_S, 2 * timeout_s))
-    with at_most_one(lock, give_up=lambda: blob.exists() or hung()):
-        # The other process may have fetched it meanwhile.
-        found = _cached(blobs, request)
-        return found if found is not None else _bring(blobs, request, progress, timeout_s)
+    return _fetch(request, progress, timeout_s)
 
 
 def fetch_open(
-    address: str,
-    *,
-    sha256: str | None,
-    size: int | None = None,
-    size_mib: float | None = None,
-    allow_unverified: bool = False,
-    progress: Progress | bool | None = None,
-    timeout_s: float = 30.0,
-    from_remote_catalog: bool = False,
+    request: Request, *, progress: Progress | bool | None = None, timeout_s: float = 30.0
 ) -> BinaryIO:
-    """`fetch`, and the file itself, opened: what is read is what was hashed, whatever happens to its path.
+    """Fetch, and open the file: what is read is what was hashed, whatever happens to its path.
 
     The caller closes it. Its ``name`` is its path.
+
+    Args:
+        request: what `decide` returned.
+        progress: as for `fetch`.
+        timeout_s: as for `fetch`.
 
     Raises:
         StoreError: what `fetch` raises, or the file vanishes as often as it is fetched.
     """
     for _ in range(3):
-        path = fetch(
-            address,
-            sha256=sha256,
-            size=size,
-            size_mib=size_mib,
-            allow_unverified=allow_unverified,
-            progress=progress,
-            timeout_s=timeout_s,
-            from_remote_catalog=from_remote_catalog,
-        )
+        path = _fetch(request, progress, timeout_s)
         # The name of a blob is its hash, even if no hash was published.
         file = Blobs().open_verified(path.name)
         if file is not None:
             return file
-    raise StoreError(f"{path} is removed or changed as soon as it is there.", given=address)
+    raise StoreError(f"{path} is removed or changed as soon as it is there.", given=request.source.address)
 
 
 def find_cached(sha256: str) -> Path | None:
@@ -212,6 +183,27 @@ def split_mirrors(value: str, separator: str = os.pathsep) -> list[str]:
     return [mirror.strip() for mirror in mirrors if mirror.strip()]
 
 
+def _fetch(request: Request, progress: Progress | bool | None, timeout_s: float) -> Path:
+    blobs = Blobs()
+    found = _cached(blobs, request)
+    if found is not None:
+        return found
+    if request.expected.sha256 is None:
+        if request.source.remote:
+            warnings.warn(
+                f"{request.source.shown} has no published sha256, so the file cannot be verified.",
+                stacklevel=3,
+            )
+        return _bring(blobs, request, progress, timeout_s)
+    lock = blobs.root / "locks" / f"{request.expected.sha256}.lock"
+    blob = blobs.path(request.expected.sha256)
+    hung = no_growth(blobs.partial, request.expected.sha256, max(_HUNG_S, 2 * timeout_s))
+    with at_most_one(lock, give_up=lambda: blob.exists() or hung()):
+        # The other process may have fetched it meanwhile.
+        found = _cached(blobs, request)
+        return found if found is not None else _bring(blobs, request, progress, timeout_s)
+
+
 def _cached(blobs: Blobs, request: Request) -> Path | None:
     if request.expected.sha256 is None:
         return None
@@ -242,7 +234,7 @@ def _from_anywhere(blobs: Blobs, request: Request, report: Progress | None, time
         try:
             return _receive(mirror, blobs, request.expected, report, timeout_s, attempts=_MIRROR_ATTEMPTS)
         except VerificationError as error:
-            warnings.warn(f"a mirror is wrong: {error}", stacklevel=5)
+            warnings.warn(f"a mirror is wrong: {error}", stacklevel=6)
             tried.append(f"{mirror.shown}: not the published bytes")
         except FetchError as error:
             tried.append(str(error).splitlines()[0])

@@ -17,14 +17,14 @@ import urllib.request
 from collections.abc import Callable
 from email.message import Message
 from email.utils import parsedate_to_datetime
-from typing import IO, Any, Protocol
+from typing import IO, Any
 from urllib.parse import urljoin, urlsplit
 
 from holotype.errors import FetchError, SourceError, StoreError
-from holotype.store.addresses import Guard, handlers
+from holotype.store.guard import Guard, handlers
+from holotype.store.incoming import Incoming
 from holotype.store.sources import HttpSource, S3Source, check_http_url, is_loopback, without_query
 
-TIMEOUT_S = 30.0
 ATTEMPTS = 5
 _BACKOFF_S = 0.5
 _BACKOFF_MOST_S = 30.0
@@ -40,39 +40,6 @@ _STRONG_TAG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
 _DATE = re.compile(r"[A-Za-z0-9,: +-]{10,40}", re.ASCII)
 
 
-class Sink(Protocol):
-    """Where the bytes go."""
-
-    def begin(self, total: int | None) -> None:
-        """Start, or start again from nothing."""
-
-    def write(self, chunk: bytes) -> None:
-        """Take the next bytes."""
-
-
-class ResumableSink(Protocol):
-    """Where the bytes go, if it may have some already. `holotype.store.incoming` says more."""
-
-    size: int
-    validator: str | None
-
-    @property
-    def can_go_on(self) -> bool:
-        """May bytes be asked for from the middle?"""
-
-    def begin(self, total: int | None, validator: str | None = None) -> None:
-        """Start, or start again from nothing."""
-
-    def go_on(self, total: int | None) -> None:
-        """Keep what there is; what comes next follows it."""
-
-    def forget(self) -> None:
-        """Drop the bytes so far."""
-
-    def write(self, chunk: bytes) -> None:
-        """Take the next bytes."""
-
-
 class TryAgainError(Exception):
     """What went wrong may be right in a moment."""
 
@@ -81,33 +48,21 @@ class TryAgainError(Exception):
         self.after_s = after_s
 
 
-def download(
-    source: HttpSource,
-    sink: ResumableSink,
-    *,
-    timeout_s: float = TIMEOUT_S,
-    attempts: int | None = None,
-    public_only: bool = False,
+def receive(
+    source: HttpSource, incoming: Incoming, *, timeout_s: float, attempts: int | None, public_only: bool
 ) -> None:
-    """Write the file behind a URL to a sink, or what the sink lacks of it.
-
-    Args:
-        source: where it is.
-        sink: where it goes.
-        timeout_s: how long to wait for a connection, and for each next piece.
-        attempts: how often to try without getting ahead before giving up.
-        public_only: connect to public addresses only.
+    """Write the file behind a URL to `incoming`, or what that lacks of it; see `Source.receive`.
 
     Raises:
         FetchError: it did not come.
         SourceError: it is at an address that is refused.
-        StoreError, VerificationError: what the sink raises passes through.
+        StoreError, VerificationError: what `incoming` raises passes through.
     """
-    with_retries(lambda: _once(source, sink, timeout_s, public_only), source, sink, attempts)
+    with_retries(lambda: _once(source, incoming, timeout_s, public_only), source, incoming, attempts)
 
 
 def with_retries(
-    once: Callable[[], None], source: HttpSource | S3Source, sink: ResumableSink, attempts: int | None
+    once: Callable[[], None], source: HttpSource | S3Source, incoming: Incoming, attempts: int | None
 ) -> None:
     """Try, and again after what may pass; a try that got ahead does not count.
 
@@ -116,15 +71,15 @@ def with_retries(
     """
     attempts = attempts or ATTEMPTS
     failed = 0
-    furthest = sink.size
+    furthest = incoming.size
     while True:
         try:
             return once()
         except TryAgainError as error:
             failed += 1
-            if sink.size - furthest >= _AHEAD_BYTES:
+            if incoming.size - furthest >= _AHEAD_BYTES:
                 failed = 1
-            furthest = max(furthest, sink.size)
+            furthest = max(furthest, incoming.size)
             if error.after_s is not None and error.after_s > _RETRY_AFTER_MOST_S:
                 raise FetchError(
                     f"{source.shown}: {error}; it asks to wait {error.after_s:.0f} s.",
@@ -149,13 +104,13 @@ def _sleep(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def _once(source: HttpSource, sink: ResumableSink, timeout_s: float, public_only: bool) -> None:
+def _once(source: HttpSource, incoming: Incoming, timeout_s: float, public_only: bool) -> None:
     headers = {"User-Agent": "holotype", "Accept": "*/*", "Accept-Encoding": "identity"}
-    start = sink.size if sink.can_go_on else 0
+    start = incoming.size if incoming.can_go_on else 0
     if start:
         headers["Range"] = f"bytes={start}-"
-        if sink.validator is not None:
-            headers["If-Range"] = sink.validator
+        if incoming.validator is not None:
+            headers["If-Range"] = incoming.validator
     request = urllib.request.Request(source.url, headers=headers)  # noqa: S310  # checked by parse_source
     if source.token:
         request.add_unredirected_header("Authorization", f"Bearer {source.token}")
@@ -170,20 +125,20 @@ def _once(source: HttpSource, sink: ResumableSink, timeout_s: float, public_only
             length = _content_length(response)
             validator = _validator(response.headers)
             if start and response.status == 206:
-                total = _go_on(response, sink, start, validator)
+                total = _go_on(response, incoming, start, validator)
             else:
                 total = length
-                sink.begin(total, validator)
-            _copy(response, sink, length, timeout_s)
-            if total is not None and sink.size < total:
-                raise TryAgainError(f"the server sent {sink.size} of {total} bytes")
+                incoming.begin(total, validator)
+            _copy(response, incoming, length, timeout_s)
+            if total is not None and incoming.size < total:
+                raise TryAgainError(f"the server sent {incoming.size} of {total} bytes")
     except StoreError:
         raise  # ours, though an OSError too: the disk, or a decision; no second try helps
     except urllib.error.HTTPError as error:
         with error:
             if error.code == 416 and start:
                 # The file is shorter than what there is of it, so that belongs to something else.
-                sink.forget()
+                incoming.forget()
                 raise TryAgainError("the server has no such part of the file") from error
             raise _refused(source, error) from error
     except urllib.error.URLError as error:
@@ -199,19 +154,19 @@ def _once(source: HttpSource, sink: ResumableSink, timeout_s: float, public_only
         raise TryAgainError(_text(error, timeout_s)) from error
 
 
-def _go_on(response: Any, sink: ResumableSink, start: int, validator: str | None) -> int | None:
+def _go_on(response: Any, incoming: Incoming, start: int, validator: str | None) -> int | None:
     """Check that an answer is the part that was asked for; the length of the whole file."""
     given = response.headers.get("Content-Range", "")
     found = _CONTENT_RANGE.fullmatch(given.strip())
     total = int(found[3]) if found and found[3] != "*" else None
     if not found or int(found[1]) != start or int(found[2]) < start or (total or start + 1) <= start:
-        sink.forget()
+        incoming.forget()
         raise TryAgainError(f"the server was asked for bytes {start}-, and sent {given!r}")
-    if None not in (sink.validator, validator) and sink.validator != validator:
+    if None not in (incoming.validator, validator) and incoming.validator != validator:
         # It should have sent the whole new file.
-        sink.forget()
+        incoming.forget()
         raise TryAgainError("the file on the server was replaced meanwhile")
-    sink.go_on(total)
+    incoming.go_on(total)
     return total
 
 
@@ -224,12 +179,12 @@ def _validator(headers: Message) -> str | None:
     return date if _DATE.fullmatch(date) else None
 
 
-def _copy(response: Any, sink: ResumableSink, length: int | None, timeout_s: float) -> None:
+def _copy(response: Any, incoming: Incoming, length: int | None, timeout_s: float) -> None:
     done = 0
     since, then = time.monotonic(), 0
     # `read1` returns what is there; `read` would wait for a full piece and never notice a drip.
     while chunk := response.read1(_CHUNK):
-        sink.write(chunk)
+        incoming.write(chunk)
         done += len(chunk)
         now = time.monotonic()
         if now - since >= timeout_s:

@@ -13,8 +13,8 @@ from holotype.store.sources import FileSource
 _CHUNK = 2**20
 
 
-def copy(source: FileSource, incoming: Incoming) -> None:
-    """Write a file to `incoming`.
+def receive(source: FileSource, incoming: Incoming, **options: object) -> None:
+    """Write a file to `incoming`; there is nothing to wait for, so no option counts.
 
     Raises:
         FetchError: it cannot be read, or is not an ordinary file.

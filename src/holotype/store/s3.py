@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 from holotype.errors import FetchError, StoreError
 from holotype.extras import missing_extra
-from holotype.store.http import TIMEOUT_S, ResumableSink, TryAgainError, with_retries
+from holotype.store.http import TryAgainError, with_retries
+from holotype.store.incoming import Incoming
 from holotype.store.sources import S3Source, flag, is_loopback
 
 _CHUNK = 2**18
@@ -29,15 +30,17 @@ _CREDENTIALS = (
 _FINAL = ("PermissionDeniedError", "UnauthenticatedError", "InvalidPathError")
 
 
-def download(
-    source: S3Source, sink: ResumableSink, *, timeout_s: float = TIMEOUT_S, attempts: int | None = None
+def receive(
+    source: S3Source, incoming: Incoming, *, timeout_s: float, attempts: int | None, public_only: bool
 ) -> None:
-    """Write a file of an object store to a sink, or what the sink lacks of it.
+    """Write a file of an object store to `incoming`, or what that lacks of it.
+
+    The endpoint is the user's own choice, so `public_only` does not count.
 
     Raises:
         MissingExtraError: obstore is not installed.
         FetchError: it could not be fetched.
-        StoreError, VerificationError: what the sink raises passes through.
+        StoreError, VerificationError: what `incoming` raises passes through.
     """
     try:
         import obstore
@@ -50,7 +53,7 @@ def download(
         raise FetchError(
             f"{source.shown}: the store cannot be used: {_first_line(error)}", given=source.address
         ) from error
-    with_retries(lambda: _once(obstore, store, source, sink), source, sink, attempts)
+    with_retries(lambda: _once(obstore, store, source, incoming), source, incoming, attempts)
 
 
 def _options(source: S3Source, environ: Mapping[str, str], timeout_s: float) -> dict[str, Any]:
@@ -73,24 +76,24 @@ def _options(source: S3Source, environ: Mapping[str, str], timeout_s: float) -> 
     return options
 
 
-def _once(obstore: Any, store: Any, source: S3Source, sink: ResumableSink) -> None:
-    start = sink.size if sink.can_go_on else 0
+def _once(obstore: Any, store: Any, source: S3Source, incoming: Incoming) -> None:
+    start = incoming.size if incoming.can_go_on else 0
     asked: dict[str, Any] = {}
     if start:
         asked["range"] = {"offset": start}
-        if sink.validator is not None:
-            asked["if_match"] = sink.validator
+        if incoming.validator is not None:
+            asked["if_match"] = incoming.validator
     try:
         answer = obstore.get(store, source.key, options=asked)
         total = int(answer.meta["size"])
         if start and answer.range[0] == start:
-            sink.go_on(total)
+            incoming.go_on(total)
         else:
-            sink.begin(total, answer.meta.get("e_tag"))
+            incoming.begin(total, answer.meta.get("e_tag"))
         for chunk in answer.stream(min_chunk_size=_CHUNK):
-            sink.write(bytes(chunk))
+            incoming.write(bytes(chunk))
     except StoreError:
-        raise  # the sink's own
+        raise  # what `incoming` raises
     except Exception as error:
         if not (type(error).__module__.startswith("obstore") or isinstance(error, OSError)):
             raise
@@ -98,10 +101,10 @@ def _once(obstore: Any, store: Any, source: S3Source, sink: ResumableSink) -> No
             raise FetchError(f"{source.shown}: {_first_line(error)}", given=source.address) from error
         if start and (type(error).__name__ == "PreconditionError" or "416" in str(error)):
             # The file was replaced, or has no such part: what there is of it is of no use.
-            sink.forget()
+            incoming.forget()
         raise TryAgainError(_first_line(error)) from error
-    if sink.size < total:
-        raise TryAgainError(f"the store sent {sink.size} of {total} bytes")
+    if incoming.size < total:
+        raise TryAgainError(f"the store sent {incoming.size} of {total} bytes")
 
 
 def _first_line(error: BaseException) -> str:

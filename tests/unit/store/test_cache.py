@@ -10,12 +10,12 @@ import pytest
 
 from holotype.catalog.registry import Registry
 from holotype.cli import main
-from holotype.cli.cache import entries
+from holotype.cli.verify import entries
 from holotype.errors import MetadataError, UnknownPretrainedError, VerificationError
 from holotype.records import WeightsFile
 from holotype.store import list_cache, prune, verify, verify_cache
 from holotype.store.blobs import Blobs, Expected, make_folder
-from holotype.store.fetch import fetch_open
+from holotype.store.fetch import decide, fetch_open
 from store_files import put
 
 DATA = b"some weights" * 1000
@@ -190,9 +190,9 @@ def test_a_hashed_file_is_read_from_its_beginning(blobs):
 def test_fetching_and_opening_at_once(tmp_path):
     source = tmp_path / "source"
     source.write_bytes(DATA)
-    with fetch_open(source.as_uri(), sha256=SHA) as file:
+    with fetch_open(decide(source.as_uri(), sha256=SHA)) as file:
         assert file.read() == DATA
-    with fetch_open(source.as_uri(), sha256=None) as file:
+    with fetch_open(decide(source.as_uri(), sha256=None)) as file:
         assert file.read() == DATA
 
 

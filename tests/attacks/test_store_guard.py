@@ -6,9 +6,9 @@ import time
 import pytest
 
 from holotype.errors import FetchError, SourceError
-from holotype.store import addresses, http
-from holotype.store.addresses import kind
+from holotype.store import guard, http
 from holotype.store.fetch import fetch
+from holotype.store.guard import kind
 from hostile import DATA, SHA, Server, redirect, send
 
 NOWHERE = "0.0.0.0"  # noqa: S104  # nothing listens there
@@ -50,8 +50,8 @@ def no_connection(monkeypatch):
 def public_loopback(monkeypatch):
     """127.0.0.1 plays a public address, 127.0.0.2 a private one."""
     plays = {"127.0.0.1": "public", "127.0.0.2": "private"}
-    real = addresses.kind
-    monkeypatch.setattr(addresses, "kind", lambda address: plays.get(address) or real(address))
+    real = guard.kind
+    monkeypatch.setattr(guard, "kind", lambda address: plays.get(address) or real(address))
 
 
 @pytest.mark.parametrize(
