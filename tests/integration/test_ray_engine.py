@@ -132,7 +132,7 @@ def test_a_worker_that_is_lost_is_told(cluster, folder):
 
 
 def test_only_processors():
-    with pytest.raises(ParameterError, match="goes with the local one"):
+    with pytest.raises(ParameterError, match="needs the local engine"):
         RayEngine(device="cuda")
 
 

@@ -1,4 +1,4 @@
-"""``holotype info``: `get_model_info`, `get_pretrained_metadata`, `inspect_file`, printed."""
+"""``holotype info``: prints `get_model_info`, `get_pretrained_metadata`, `inspect_file`, `measure_model`."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holotype.catalog.registry import default_registry as registry
-from holotype.cli import measure
 from holotype.cli.zoos import zoo_as_dict, zoo_as_text
 from holotype.errors import UnknownModelError
 from holotype.frozen import thaw
 from holotype.names import nearest
+from holotype.options import from_1
 from holotype.printing import BOLD, DIM, RED, coloured, fields, print_json, prose, table
 from holotype.records import ModelInfo, PretrainedMetadata, ZooInfo
-from holotype.text import clean, number, plain
+from holotype.text import clean, counted, number, plain, rate
+
+if TYPE_CHECKING:
+    from holotype.weights.image_cost import Measurement
 
 _SHOWN = 20
 
@@ -26,18 +29,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = "an architecture, a pretrained entry, a zoo, a weight file, or a run's folder"
     parser.add_argument("names", nargs="+", metavar="NAME", help=what)
     parser.add_argument("--params", action="store_true", help="count the parameters (imports torch, once)")
-    measure.add_arguments(parser)
+    parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="count the multiplications of an image model, and measure its speed here",
+    )
+    parser.add_argument(
+        "--batch", type=from_1, metavar="N", help="images at once (with --measure; default: 1)"
+    )
+    parser.add_argument("--device", metavar="DEVICE", help="where to measure it (default: cpu)")
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print all that is known of each name."""
-    wrong = measure.problem(arguments)
+    wrong = _problem(arguments)
     if wrong:
         print(f"holotype info: {wrong}", file=sys.stderr)
         return 2
     records = [_record(name, count=arguments.params) for name in arguments.names]
-    measured = [measure.of(name, arguments) for name in arguments.names] if arguments.measure else []
+    measured = _measured(arguments) if arguments.measure else []
     if arguments.json:
         data = [zoo_as_dict(r) if isinstance(r, ZooInfo) else r.to_dict() for r in records]
         for one, found in zip(data, measured, strict=False):
@@ -49,8 +60,23 @@ def run(arguments: argparse.Namespace) -> int:
                 print()
             _print(record)
             if measured:
-                print(measure.as_text(measured[at]))
+                print(_cost(measured[at]))
     return 1 if any(isinstance(record, ModelInfo) and record.problem for record in records) else 0
+
+
+def _problem(arguments: argparse.Namespace) -> str | None:
+    """What is wrong with the options, or None."""
+    for option, value in (("--batch N", arguments.batch), ("--device", arguments.device)):
+        if value is not None and not arguments.measure:
+            return f"{option} goes with --measure"
+    return None
+
+
+def _measured(arguments: argparse.Namespace) -> list[Measurement]:
+    from holotype.weights.image_cost import measure_model
+
+    batch, device = arguments.batch or 1, arguments.device or "cpu"
+    return [measure_model(name, batch=batch, device=device) for name in arguments.names]
 
 
 def _record(name: str, *, count: bool) -> Any:
@@ -105,7 +131,7 @@ def _model(info: ModelInfo) -> None:
     if info.problem is not None:
         sys.stdout.flush()
         print(coloured(f"cannot be used: {clean(info.problem)}", RED))
-    counted = number(info.params) if info.params is not None else "not counted yet (--params counts)"
+    params = number(info.params) if info.params is not None else "not counted yet (--params counts)"
     where = f"{info.file}:{info.line}" if info.file and info.line else info.file
     pairs: list[tuple[str, object]] = [
         ("description", info.description),
@@ -117,7 +143,7 @@ def _model(info: ModelInfo) -> None:
         (key.replace("_", " "), _value(value)) for key, value in info.metadata.items() if key != "params"
     ]
     pairs += [
-        ("parameters", counted),
+        ("parameters", params),
         ("pretrained", ", ".join(info.pretrained)),
         ("class" if info.kind != "builder" else "function", info.class_name),
         ("module", info.module),
@@ -216,3 +242,30 @@ def _value(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(_value(item) for item in value)
     return plain(value)
+
+
+def _cost(found: Measurement) -> str:
+    """The figures, and the conditions of the measurement."""
+    images = counted(found.batch, "image")
+    here = f"{found.device}, {counted(found.threads, 'thread')}"
+    rows: list[tuple[str, object]] = [
+        ("images", f"{found.size[0]} × {found.size[1]}, {found.dtype}"),
+        ("parameters", number(found.params)),
+        ("MACs", None if found.macs is None else f"{_short(found.macs)} an image"),
+        ("activations", f"{_bytes(found.training_bytes)} kept to train on {images}"),
+        ("", f"{_bytes(found.inference_bytes)} at most to run on {images}"),
+        ("speed", f"{rate(found.images_per_s)} images/s, {images} at once"),
+        ("", f"{here}, torch {found.torch}; median of {found.batches}"),
+    ]
+    return f"\n{coloured('measured', BOLD)}\n{fields(rows)}"
+
+
+def _short(value: int) -> str:
+    for size, sign in ((10**12, "T"), (10**9, "G"), (10**6, "M")):
+        if value >= size:
+            return f"{value / size:.3g} {sign}"
+    return f"{value:,}"
+
+
+def _bytes(value: int | None) -> str:
+    return "unknown" if value is None else f"{value / 2**20:,.1f} MiB"

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from holotype.training.entry import entry_of, register_run
 from holotype.training.folder import RunResult
 from holotype.training.recipe import Recipe, load_recipe
+from holotype.training.registration import entry_of, register_run
 
 if TYPE_CHECKING:
     from holotype.training.run import train

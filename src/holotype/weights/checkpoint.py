@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from holotype.errors import CheckpointError, MetadataError
 from holotype.frozen import freeze
-from holotype.weights.binding import with_own_names
-from holotype.weights.build import garbage_collection_paused
+from holotype.weights.empty import garbage_collection_paused
 from holotype.weights.formats import WEIGHTS, check_format, detect_format
 from holotype.weights.formats.opened import OpenedFile
 from holotype.weights.formats.pt import import_torch
+from holotype.weights.recorded import with_own_names
 
 if TYPE_CHECKING:
     import torch
 
-    from holotype.weights.binding import Registry
+    from holotype.catalog.registry import Zoo
 
 _MOST_VALUES = 1_000_000
 
@@ -42,7 +42,7 @@ class Checkpoint:
     format: str
     left_out: tuple[str, ...] = ()
 
-    def with_own_names(self, architecture: str, registry: Registry) -> Checkpoint:
+    def with_own_names(self, architecture: str, registry: Zoo) -> Checkpoint:
         """The same, its record's config in the names of an architecture; see `binding.with_own_names`."""
         return replace(self, record=with_own_names(self.record, architecture, registry))
 

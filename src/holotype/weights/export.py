@@ -17,10 +17,10 @@ from holotype.errors import LoadingError, UnknownFormatError
 from holotype.files import check_new, writing_path
 from holotype.names import nearest
 from holotype.records import _Record
-from holotype.weights.adapt import as_size
 from holotype.weights.formats import PROGRAMS, onnx
 from holotype.weights.formats.opened import OpenedFile, first_line
 from holotype.weights.formats.pt import import_torch
+from holotype.weights.plan import as_size
 from holotype.weights.save import binding_texts
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from typing import Any
 
 from holotype.frozen import FrozenDict, freeze
 from holotype.records import _Record
-from holotype.weights.binding import recorded_architecture
 from holotype.weights.checkpoint import plain_record
 from holotype.weights.formats import FORMATS, detect_format
 from holotype.weights.formats.interface import TensorInfo
 from holotype.weights.formats.opened import OpenedFile
+from holotype.weights.recorded import recorded_architecture
 
 # Statistics that training keeps and no optimizer changes.
 _NO_PARAMETERS = (".running_mean", ".running_var", ".num_batches_tracked")

@@ -9,10 +9,11 @@ from typing import Any
 
 from holotype.frozen import FrozenDict, freeze, thaw
 from holotype.records import _Record
-from holotype.weights.adapt import CHANNELS, Plan, as_size, other_statistics
-from holotype.weights.binding import resolution_of
-from holotype.weights.build import LoadReport
+from holotype.weights.adapt import other_statistics
 from holotype.weights.checkpoint import Checkpoint
+from holotype.weights.fill import LoadReport
+from holotype.weights.plan import CHANNELS, Plan, as_size
+from holotype.weights.recorded import resolution_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,8 +26,13 @@ from holotype.errors import (
     UnknownZooError,
 )
 from holotype.store.fetch import decide, fetch_open
-from holotype.weights.adapt import Plan, Wishes, as_size, builder, carry_out, plan
-from holotype.weights.binding import (
+from holotype.weights.checkpoint import Checkpoint, read_checkpoint
+from holotype.weights.formats.opened import OpenedFile
+from holotype.weights.inspect import inspect_file
+from holotype.weights.keys import compile_key_map, map_keys
+from holotype.weights.model_info import LoadedModelInfo, model_info
+from holotype.weights.plan import Plan, Wishes, as_size, builder, carry_out, plan
+from holotype.weights.recorded import (
     check_record,
     has_head,
     known_params,
@@ -35,8 +40,7 @@ from holotype.weights.binding import (
     resolution_of,
     resolve,
 )
-from holotype.weights.checkpoint import Checkpoint, read_checkpoint
-from holotype.weights.entry import (
+from holotype.weights.stated import (
     address_of,
     architecture_of,
     choose_format,
@@ -44,18 +48,14 @@ from holotype.weights.entry import (
     config_of,
     stated_classes,
 )
-from holotype.weights.formats.opened import OpenedFile
-from holotype.weights.inspect import inspect_file
-from holotype.weights.keys import compile_key_map, map_keys
-from holotype.weights.model_info import LoadedModelInfo, model_info
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from holotype.catalog.registry import Zoo
     from holotype.progress import Progress
     from holotype.records import ModelInfo, PretrainedMetadata
-    from holotype.weights.binding import Registry
 
 WEIGHTS_OF_RUN = "model.safetensors"
 """The weight file in the folder of a training run."""
@@ -82,7 +82,7 @@ class Found:
     path: Path | None = None
     entry: PretrainedMetadata | None = None
     architecture: ModelInfo | None = None
-    registry: Registry = field(kw_only=True, repr=False)
+    registry: Zoo = field(kw_only=True, repr=False)
 
     @property
     def task(self) -> str | None:
@@ -137,7 +137,7 @@ class Found:
 
 
 def find(
-    given: str | Path, *, run_files: Sequence[str] = (WEIGHTS_OF_RUN,), registry: Registry | None = None
+    given: str | Path, *, run_files: Sequence[str] = (WEIGHTS_OF_RUN,), registry: Zoo | None = None
 ) -> Found:
     """Resolve what a user gave: a weight file, a training run's folder, a pretrained entry, an architecture.
 
@@ -179,7 +179,7 @@ def open_model(given: str | Path, **options: Any) -> tuple[nn.Module, LoadedMode
     return find(given, registry=options.pop("registry", None)).open(**options)
 
 
-def _named(name: str, registry: Registry) -> Found:
+def _named(name: str, registry: Zoo) -> Found:
     try:
         entry = registry.get_pretrained_metadata(name)
     except UnknownPretrainedError as error:
@@ -197,7 +197,7 @@ def _named(name: str, registry: Registry) -> Found:
     return Found(name, "entry", entry=entry, architecture=architecture_of(entry, registry), registry=registry)
 
 
-def _default(registry: Registry | None) -> Registry:
+def _default(registry: Zoo | None) -> Zoo:
     if registry is not None:
         return registry
     from holotype.catalog.registry import default_registry
@@ -217,7 +217,7 @@ def load_pretrained_model(
     size: int | tuple[int, int] | None = None,
     allow_missing: str | Iterable[str] = (),
     allow_unexpected: str | Iterable[str] = (),
-    registry: Registry | None = None,
+    registry: Zoo | None = None,
     progress: Progress | bool | None = None,
     allow_unverified: bool = False,
 ) -> tuple[nn.Module, LoadedModelInfo]:
@@ -255,14 +255,13 @@ def load_pretrained_model(
     entry = registry.get_pretrained_metadata(name)
     chosen = choose_format(entry, format)
     file = entry.formats[chosen]
-    known = {
-        "sha256": file.sha256,
-        "size": file.size_bytes,
-        "size_mib": file.file_size,
-        "allow_unverified": allow_unverified,
-    }
-    address = address_of(entry, chosen, registry)
-    decide(address, **known)  # type: ignore[arg-type]  # one mapping of four types
+    request = decide(
+        address_of(entry, chosen, registry),
+        sha256=file.sha256,
+        size=file.size_bytes,
+        size_mib=file.file_size,
+        allow_unverified=allow_unverified,
+    )
     compile_key_map(entry.key_map)
     classes = class_names(entry, registry)
     wishes = Wishes.checked(
@@ -287,7 +286,7 @@ def load_pretrained_model(
 
     # One opened file from here on: what was hashed is what is read, even if its name is taken meanwhile.
     with (
-        fetch_open(address, progress=progress, **known) as opened,  # type: ignore[arg-type]  # as above
+        fetch_open(request, progress=progress) as opened,
         OpenedFile(opened.name, os.dup(opened.fileno())) as weights,
     ):
         checkpoint = read_checkpoint(weights, chosen).with_own_names(network, registry)
@@ -322,7 +321,7 @@ def _decided_by_file(
     checkpoint: Checkpoint,
     made: Plan,
     build: Callable[[Mapping[str, Any]], nn.Module],
-    registry: Registry,
+    registry: Zoo,
 ) -> dict[str, Any]:
     """The parameters that a file records, where its entry leaves them open and the defaults differ."""
     record, recorded = checkpoint.record, recorded_architecture(checkpoint.record)
@@ -361,7 +360,7 @@ def load_checkpoint(
     allow_missing: str | Iterable[str] = (),
     allow_unexpected: str | Iterable[str] = (),
     allow_config: str | Iterable[str] = (),
-    registry: Registry | None = None,
+    registry: Zoo | None = None,
 ) -> tuple[nn.Module, LoadedModelInfo]:
     """Build the network that a weight file belongs to, and fill it.
 
@@ -467,7 +466,7 @@ def load_checkpoint(
     )
 
 
-def _recorded_params(record: Mapping[str, Any], architecture: str, registry: Registry) -> dict[str, Any]:
+def _recorded_params(record: Mapping[str, Any], architecture: str, registry: Zoo) -> dict[str, Any]:
     """The parameters that a file records for an architecture; none if it belongs to another one."""
     recorded, config = recorded_architecture(record), record.get("config")
     if recorded is None:

@@ -17,16 +17,16 @@ from holotype.errors import LoadingError, MetadataError, MismatchError
 from holotype.files import writing
 from holotype.frozen import thaw
 from holotype.tasks import Task
-from holotype.weights.adapt import CHANNELS, as_size, builder
-from holotype.weights.build import build_empty
+from holotype.weights.empty import build_empty
 from holotype.weights.formats import safetensors
 from holotype.weights.formats.pt import import_torch
+from holotype.weights.plan import CHANNELS, as_size, builder
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from holotype.weights.binding import Registry
+    from holotype.catalog.registry import Zoo
 
 _SHOWN = 8
 # What a network may change after it was built; an attribute of this name has the new value.
@@ -49,7 +49,7 @@ def save_pretrained(
     architecture: str | None = None,
     config: Mapping[str, Any] | None = None,
     overwrite: bool = False,
-    registry: Registry | None = None,
+    registry: Zoo | None = None,
     **metadata: Any,
 ) -> Path:
     """Write a network, and all that is needed to load it back, into one safetensors file.
@@ -136,7 +136,7 @@ def tensors_of(net: nn.Module) -> tuple[dict[str, torch.Tensor], list[str]]:
 
 
 def _identity(
-    net: nn.Module, architecture: str | None, config: Mapping[str, Any] | None, registry: Registry
+    net: nn.Module, architecture: str | None, config: Mapping[str, Any] | None, registry: Zoo
 ) -> tuple[str, dict[str, Any]]:
     origin = record_of(net)
     if architecture is None:
@@ -160,7 +160,7 @@ def _identity(
 
 
 def _checked(
-    net: nn.Module, state: Mapping[str, torch.Tensor], name: str, config: dict[str, Any], registry: Registry
+    net: nn.Module, state: Mapping[str, torch.Tensor], name: str, config: dict[str, Any], registry: Zoo
 ) -> dict[str, Any]:
     """The config that builds a network with exactly these tensors."""
     config = dict(config)

@@ -42,7 +42,7 @@ from holotype.vision.training.objectives import (
 )
 from holotype.vision.training.recipe import FACTS, ImageRecipe
 from holotype.vision.training.unreadable import content_of, note_unreadable, read_unreadable
-from holotype.weights.build import build_empty
+from holotype.weights.empty import build_empty
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

@@ -112,7 +112,7 @@ class Esm2(_Esm):
             MissingExtraError: ``transformers`` is not installed.
         """
         from holotype.catalog.registry import default_registry
-        from holotype.weights.build import build_empty
+        from holotype.weights.empty import build_empty
 
         try:
             from transformers import EsmModel

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holotype.errors import LoadingError, MetadataError, UnknownFormatError, UnknownModelError
 from holotype.names import nearest
 from holotype.records import ModelInfo, PretrainedMetadata
 from holotype.text import counted, listed
-from holotype.weights.binding import Registry
 from holotype.weights.formats import WEIGHTS, check_format
+
+if TYPE_CHECKING:
+    from holotype.catalog.registry import Zoo
 
 
 def choose_format(entry: PretrainedMetadata, format: str | None) -> str:
@@ -38,7 +40,7 @@ def choose_format(entry: PretrainedMetadata, format: str | None) -> str:
     return preferred
 
 
-def architecture_of(entry: PretrainedMetadata, registry: Registry) -> ModelInfo:
+def architecture_of(entry: PretrainedMetadata, registry: Zoo) -> ModelInfo:
     """The architecture that an entry fills: that of its own zoo, or else of any.
 
     Raises:
@@ -74,7 +76,7 @@ def stated_classes(entry: PretrainedMetadata) -> int | None:
     return own if isinstance(own, int) else None
 
 
-def class_names(entry: PretrainedMetadata, registry: Registry) -> tuple[str, ...]:
+def class_names(entry: PretrainedMetadata, registry: Zoo) -> tuple[str, ...]:
     """The class names that an entry lists, itself or in a file beside its zoo's code; may be empty.
 
     Raises:
@@ -97,7 +99,7 @@ def class_names(entry: PretrainedMetadata, registry: Registry) -> tuple[str, ...
     return names
 
 
-def _class_file(entry: PretrainedMetadata, registry: Registry) -> tuple[str, ...]:
+def _class_file(entry: PretrainedMetadata, registry: Zoo) -> tuple[str, ...]:
     name = str(entry.classes)
     path = _beside_the_code(entry, registry, name, "classes", "Give the names themselves, as a list.")
     try:
@@ -111,7 +113,7 @@ def _class_file(entry: PretrainedMetadata, registry: Registry) -> tuple[str, ...
     return tuple(line.strip() for line in lines)
 
 
-def address_of(entry: PretrainedMetadata, format: str, registry: Registry) -> str:
+def address_of(entry: PretrainedMetadata, format: str, registry: Zoo) -> str:
     """Where a file of an entry is; an address without a scheme is a path beside the zoo's code.
 
     Raises:
@@ -131,7 +133,7 @@ def address_of(entry: PretrainedMetadata, format: str, registry: Registry) -> st
     return path.as_uri()
 
 
-def _beside_the_code(entry: PretrainedMetadata, registry: Registry, name: str, what: str, hint: str) -> Path:
+def _beside_the_code(entry: PretrainedMetadata, registry: Zoo, name: str, what: str, hint: str) -> Path:
     """The path of a file in the folder of an entry's zoo."""
     # Zoos are known to the registry as a whole; one zoo's view of it keeps it behind `_registry`.
     zoos = getattr(getattr(registry, "_registry", registry), "list_zoos", None)

@@ -9,7 +9,7 @@ from torch import nn  # noqa: E402  # after the check that torch is there
 
 import holotype  # noqa: E402
 from holotype.errors import ConfigError, DataError, ParameterError, UnknownModelError  # noqa: E402
-from holotype.weights.measure import (  # noqa: E402
+from holotype.weights.image_cost import (  # noqa: E402
     activation_bytes,
     count_macs,
     measure,
@@ -90,19 +90,19 @@ def test_memory_without_values_is_memory_with_values(name, monkeypatch):
     def unable():
         raise RuntimeError
 
-    monkeypatch.setattr("holotype.weights.measure._as_here", unable)
+    monkeypatch.setattr("holotype.weights.image_cost._as_here", unable)
     assert found == (activation_bytes(net, shape, 2), peak_bytes(net, shape, 2))
 
 
 def test_an_entry_is_measured_without_its_weights(monkeypatch):
     monkeypatch.setenv("HOLOTYPE_OFFLINE", "1")
     monkeypatch.setenv("HOLOTYPE_MIRRORS", "")
-    monkeypatch.setattr("holotype.weights.measure._times", lambda net, images: [1.0])
+    monkeypatch.setattr("holotype.weights.image_cost._times", lambda net, images: [1.0])
     assert measure_model("efficientnet_lite0_imagenet1k", size=64).params == 4_652_008
 
 
 def test_what_cannot_be_measured():
-    with pytest.raises(DataError, match="no network of images"):
+    with pytest.raises(DataError, match="is not a network of images"):
         measure_model("v1")
     with pytest.raises(UnknownModelError, match="no_such_model"):
         measure_model("no_such_model")

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from holotype.errors import LoadingError, MismatchError
-from holotype.weights.build import build_empty, fill
 from holotype.weights.checkpoint import read_checkpoint
+from holotype.weights.empty import build_empty
+from holotype.weights.fill import fill
 
 
 class Net(nn.Module):

@@ -12,36 +12,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from holotype.catalog.values import differences, fingerprint
+from holotype.catalog.zoos import SESSION
 from holotype.errors import HolotypeError, MismatchError, RegistryError
 from holotype.frozen import freeze
-from holotype.weights.adapt import as_size
-from holotype.weights.build import build_empty
+from holotype.weights.empty import build_empty
+from holotype.weights.plan import as_size
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from holotype.records import ModelInfo, PretrainedMetadata
-
-SESSION = "session"
-
-
-class Registry(Protocol):
-    """What loading needs of a registry; every registry and every zoo has it."""
-
-    def get_pretrained_metadata(self, name: str) -> PretrainedMetadata:
-        """The record of a pretrained entry."""
-
-    def get_model_info(self, name: str) -> ModelInfo:
-        """What is known of an architecture."""
-
-    def get_model_class(self, name: str, /) -> type:
-        """The class of an architecture."""
-
-    def create_model(self, name: str, /, **params: Any) -> nn.Module:
-        """Build a network."""
+    from holotype.catalog.registry import Zoo
 
 
 def recorded_architecture(record: Mapping[str, Any]) -> str | None:
@@ -54,7 +37,7 @@ def check_record(
     record: Mapping[str, Any],
     architecture: str,
     config: Mapping[str, Any],
-    registry: Registry,
+    registry: Zoo,
     *,
     origin: str,
     allow: Collection[str] = (),
@@ -109,7 +92,7 @@ def check_record(
     return bound
 
 
-def resolve(name: str, registry: Registry) -> str:
+def resolve(name: str, registry: Zoo) -> str:
     """The qualified name of a recorded architecture, aliases followed; an unknown name as it is."""
     try:
         with warnings.catch_warnings():
@@ -158,7 +141,7 @@ def known_params(record: Mapping[str, Any], known: Collection[str]) -> dict[str,
     return params
 
 
-def with_own_names(record: Mapping[str, Any], architecture: str, registry: Registry) -> Mapping[str, Any]:
+def with_own_names(record: Mapping[str, Any], architecture: str, registry: Zoo) -> Mapping[str, Any]:
     """A record without an architecture, its config's parameters named as the architecture names them.
 
     Another library may call a parameter something else, even by the name of another parameter here. The

@@ -32,8 +32,8 @@ def entry_of(folder: str | PathLike[str], name: str, *, tag: str | None = None) 
         DataError: the run is not finished.
         CheckpointError: its weights are damaged.
     """
-    from holotype.weights.binding import resolution_of
     from holotype.weights.inspect import inspect_file
+    from holotype.weights.recorded import resolution_of
 
     folder = Path(folder)
     path = next((folder / file for file in (ENCODER, WEIGHTS) if (folder / file).is_file()), None)
