@@ -1,5 +1,6 @@
 """From FASTA, pairs and a weight file to a table, a report and a picture."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -404,6 +405,24 @@ def test_the_same_command_goes_on_and_gives_the_same_file(folder, every_block_co
     assert report.resumed >= 16
     assert (folder / "out.tsv").read_bytes() == (folder / "whole.tsv").read_bytes()
     assert not list(folder.glob("*.partial*"))
+
+
+def test_the_record_of_an_interruption_keeps_its_form(folder, every_block_counts):
+    """A prediction that an earlier version left is continued: its record states the question by these hashes."""
+    embeddings = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in PROTEINS.items()}
+    rows = np.arange(len(PROTEINS)).tobytes()
+    interrupted(folder, 16, all_vs_all=True)
+    asked = json.loads((folder / "out.tsv.partial.json").read_text())["asked"]
+    assert asked["sets"] == hash_of_parts(rows, rows)
+    assert asked["proteins"] == hash_of_parts(
+        *(f"{name}\t{sha256}".encode() for name, sha256 in embeddings.items())
+    )
+
+
+def hash_of_parts(*parts):
+    """Each part after its length."""
+    whole = b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+    return hashlib.sha256(whole).hexdigest()
 
 
 def test_another_command_is_not_mixed_in(folder, every_block_counts):

@@ -462,25 +462,29 @@ def _digest(
         "version": holotype.__version__,
         "model": info.sha256,
         "temperature": info.temperature,
-        "features": sha256_of_parts(json.dumps(features, sort_keys=True, default=str)),
+        "features": _sha256(json.dumps(features, sort_keys=True, default=str)),
         "embeddings": opened is not None,
-        "proteins": sha256_of_parts(
-            json.dumps(
-                [
-                    (name, sequence if opened is None else opened.sequence_sha256(name))
-                    for name, sequence in sequences.items()
-                ]
+        "proteins": _sha256(
+            *(
+                f"{name}\t{sequence if opened is None else opened.sequence_sha256(name)}"
+                for name, sequence in sequences.items()
             )
         ),
-        "pairs": None if pairs is None else sha256_of_parts(pairs.a.tobytes(), pairs.b.tobytes()),
+        "pairs": None if pairs is None else _sha256(pairs.a.tobytes(), pairs.b.tobytes()),
         "sets": None
         if asked.rows is None
-        else sha256_of_parts(json.dumps([asked.rows.tolist(), _array(asked.columns).tolist()])),
+        else _sha256(asked.rows.tobytes(), _array(asked.columns).tobytes()),
         "top_k": question.top_k,
         "threshold": threshold,
         "include_self": getattr(question, "include_self", False),
         "blocks": len(question.sizes),
     }
+
+
+def _sha256(*parts: str | bytes) -> str:
+    """The digest of several parts, each after its length: no two lists of parts are the same bytes."""
+    data = [part.encode() if isinstance(part, str) else part for part in parts]
+    return sha256_of_parts(*(len(one).to_bytes(8, "little") + one for one in data))
 
 
 def _answer(
