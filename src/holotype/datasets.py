@@ -1,7 +1,7 @@
-"""Datasets that zoos list: what is known of them, and their files, verified.
+"""The datasets that zoos list: their metadata, and their files, verified.
 
 A zoo lists its datasets in a ``datasets.toml`` beside its code; nothing is imported to read it. Each file is
-fetched by `holotype.store.fetch`, so that it is the published one, or an error is raised::
+fetched by `holotype.store.fetch`, which raises an error if its content is not the published one::
 
     [my_yeast]
     description = "Yeast two-hybrid of our lab"
@@ -17,40 +17,45 @@ fetched by `holotype.store.fetch`, so that it is the published one, or an error 
     url = "https://…"
     sha256 = "…"
 
-The roles of the files decide which domain reads the dataset: `pairs` and `sequences` are of proteins,
-`images` of vision.
+The roles of the files decide the kind of the dataset, and so which domain reads it and which metadata it may
+state: see `holotype.domains.DatasetKind`.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holotype.domains import PARTS, DatasetKind, domains
+from holotype.domains import DatasetKind, domains
 from holotype.errors import (
     AmbiguousNameError,
-    DataError,
     MetadataError,
     StoreError,
     UnknownDatasetError,
     UnknownZooError,
 )
-from holotype.files import check_new, write_file
+from holotype.files import check_new, make_folder, write_file
 from holotype.mappings import as_yaml, key_problems
 from holotype.names import is_name, natural_key, nearest, split_qualified
+from holotype.splits import PARTS
 
 if TYPE_CHECKING:
     from holotype.catalog.zoos import ZooSpec
     from holotype.progress import Progress
 
 TABLE = "datasets.toml"
-_TEXTS = ("description", "license", "homepage", "paper", "protocol")
-_LISTS = ("species", "notes")
+# What every dataset may state, and the type of each value; kinds of datasets declare more.
+_METADATA: Mapping[str, type] = {
+    "description": str,
+    "license": str,
+    "homepage": str,
+    "paper": str,
+    "notes": list,
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class DatasetFile:
 
     Attributes:
         role: ``"pairs"``, ``"train_pairs"``, ``"sequences"`` and so on.
-        url: where it comes from; any address that `holotype.store.sources` understands.
+        url: any address that `holotype.store.sources` can read.
         sha256: of its bytes.
         size_bytes: its size, or None where that is not published.
     """
@@ -77,16 +82,16 @@ class DatasetInfo:
     Attributes:
         name: unqualified.
         zoo: the zoo that lists it.
-        holds: ``"pairs"`` of proteins, ``"images"``, or what else a domain reads.
-        files: what it consists of.
-        parts: some of train, val and test; or what a dataset of its kind has that is not divided.
+        holds: ``"pairs"`` of proteins, ``"images"``, or what another domain reads.
+        files: all its files.
+        parts: some of train, val and test; or the parts that its kind gives an undivided dataset.
         description: one line.
         license: of the files, as an SPDX name where there is one.
-        homepage: of those who publish it.
+        homepage: of its publisher.
         paper: what to cite.
-        protocol: that of its split (``"c1"``, ``"c2"``, ``"c3"``), or None.
-        species: whose proteins.
         notes: what a user should know.
+        metadata: what else its kind declares, such as the protocol of a split of pairs; None or () if not
+            stated.
         table: the file that lists it.
     """
 
@@ -99,9 +104,8 @@ class DatasetInfo:
     license: str | None = None
     homepage: str | None = None
     paper: str | None = None
-    protocol: str | None = None
-    species: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    metadata: Mapping[str, str | tuple[str, ...] | None] = field(default_factory=dict)
     table: str = ""
 
     @property
@@ -115,13 +119,12 @@ class DatasetInfo:
         import dataclasses
 
         made = dataclasses.asdict(self)
-        for key in ("files", "parts", *_LISTS):
-            made[key] = list(made[key])
-        return {**made, "size_bytes": self.size_bytes}
+        made |= made.pop("metadata") | {"size_bytes": self.size_bytes}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in made.items()}
 
 
 def list_datasets(*, zoo: str | None = None, holds: str | None = None) -> list[str]:
-    """The names of all registered datasets; one that two zoos have stands with its zoo.
+    """The names of all registered datasets; a name that two zoos use is qualified by its zoo.
 
     Args:
         zoo: only those of this zoo.
@@ -211,12 +214,12 @@ def copy_dataset(
     overwrite: bool = False,
     progress: Progress | bool | None = None,
 ) -> dict[str, Path]:
-    """Fetch every file of a dataset, and put copies into a folder, with a ``dataset.yaml`` if pairs.
+    """Fetch every file of a dataset and copy it to a folder, with a ``dataset.yaml`` if its kind has one.
 
     Args:
         name: a registered dataset.
-        folder: made if need be.
-        overwrite: replace files that are there.
+        folder: created if it does not exist.
+        overwrite: replace files that exist.
         progress: as for `holotype.store.fetch.fetch`.
 
     Returns:
@@ -242,24 +245,8 @@ def copy_dataset(
     return {**copies, "dataset": folder / "dataset.yaml"}
 
 
-def fraction_problem(fractions: object) -> str | None:
-    """Why these are not the fractions of a split into train, val and test; None if they are."""
-    if isinstance(fractions, str) or not isinstance(fractions, Iterable):
-        return f"expected three numbers for train, val and test, got {fractions!r}"
-    given = list(fractions)
-    if len(given) != 3 or not all(
-        isinstance(one, (int, float)) and not isinstance(one, bool) and math.isfinite(one) for one in given
-    ):
-        return f"expected three numbers for train, val and test, got {given!r}"
-    if min(given) < 0 or abs(sum(given) - 1) > 1e-6:
-        return f"expected three parts of 1, got {', '.join(f'{one:g}' for one in given)}"
-    if given[0] == 0 or given[1] == given[2] == 0:
-        return "a split has a train part, and one of val and test"
-    return None
-
-
 def is_registered(name: str, holds: str | None = None) -> bool:
-    """Does a zoo list a dataset of that name, which holds such things?"""
+    """Whether a zoo lists a dataset of that name, which holds these things."""
     zoo, short = split_qualified(name)
     return any(
         info.name == short and zoo in (None, info.zoo) and holds in (None, info.holds)
@@ -267,31 +254,20 @@ def is_registered(name: str, holds: str | None = None) -> bool:
     )
 
 
+def dataset_kinds() -> list[DatasetKind]:
+    """The kinds of datasets of all domains."""
+    return [kind for domain in domains() for kind in domain.datasets]
+
+
 def kind_of(holds: str) -> DatasetKind:
-    """The kind of datasets that hold something, such as ``"pairs"``."""
-    return next(kind for kind in _kinds() if kind.holds == holds)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder, unless it exists.
-
-    Raises:
-        DataError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{folder} cannot be made: {error.strerror or error}.", given=str(folder)) from error
+    """The kind of the datasets that hold ``"pairs"``, ``"images"`` and so on."""
+    return next(kind for kind in dataset_kinds() if kind.holds == holds)
 
 
 def _suffix(url: str) -> str:
     name = url.rpartition("/")[2].lower()
     kind = next((one for one in (".tsv", ".csv", ".txt", ".fasta", ".fa", ".tar") if one in name), ".txt")
     return f"{kind}.gz" if name.endswith(".gz") else kind
-
-
-def _kinds() -> list[DatasetKind]:
-    return [domain.datasets for domain in domains() if domain.datasets is not None]
 
 
 # -- the tables of the zoos ----------------------------------------------------------------------------
@@ -348,41 +324,51 @@ def _read_table(path: Path, zoo: str, problems: list[str]) -> Iterator[DatasetIn
 
 
 def _info(name: str, row: object, zoo: str, table: Path) -> DatasetInfo:
-    kinds = _kinds()
+    if not isinstance(row, dict):
+        raise MetadataError("is not a table")
+    kinds = dataset_kinds()
     known = sorted({role for kind in kinds for role in kind.roles})
     wrong: list[str] = []
     if not is_name(name):
         wrong.append("is not a name: lower-case letters, digits, '.', '_' and '-' only")
-    if not isinstance(row, dict):
-        raise MetadataError("is not a table")
-    wrong += key_problems(row, (*_TEXTS, *_LISTS, "files"))
-    texts = {key: row[key] for key in _TEXTS if key in row}
-    lists = {key: row[key] for key in _LISTS if key in row}
-    wrong += [f"{key}: expected text" for key, value in texts.items() if not isinstance(value, str)]
-    for key, value in lists.items():
-        if not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
-            wrong.append(f"{key}: expected a list of texts")
     given = row.get("files")
-    files = []
-    if isinstance(given, dict):
-        for role, one in given.items():
-            file = _file(role, one, table, known, wrong)
-            if file is not None:
-                files.append(file)
+    read = (
+        [_file(role, one, table, known, wrong) for role, one in given.items()]
+        if isinstance(given, dict)
+        else []
+    )
+    files = tuple(file for file in read if file is not None)
     roles = frozenset(file.role for file in files)
     kind = next((one for one in kinds if roles & one.roles), None)
+    metadata = _METADATA if kind is None else {**_METADATA, **kind.metadata}
+    wrong += key_problems(row, (*metadata, "files"))
+    stated = _stated(row, metadata, wrong)
     if kind is None:
         wrong.append("files: there are none")
     else:
         wrong += kind.problems(roles, row)
     if wrong or kind is None:
         raise MetadataError("; ".join(wrong))
-    texts.setdefault("description", "")
-    species, notes = (tuple(lists.get(key, ())) for key in _LISTS)
     parts = tuple(part for part in PARTS if f"{part}_{kind.holds}" in roles) or kind.undivided
-    return DatasetInfo(
-        name, zoo, kind.holds, tuple(files), parts, table=str(table), species=species, notes=notes, **texts
-    )
+    own = {key: stated.pop(key) for key in kind.metadata}
+    stated["description"] = stated["description"] or ""
+    return DatasetInfo(name, zoo, kind.holds, files, parts, table=str(table), metadata=own, **stated)
+
+
+def _stated(row: Mapping[str, Any], metadata: Mapping[str, type], wrong: list[str]) -> dict[str, Any]:
+    """The metadata of a dataset; None, or () for a list, where the table does not state it."""
+    stated: dict[str, Any] = {}
+    for key, expected in metadata.items():
+        value = row.get(key, () if expected is list else None)
+        if expected is list and key in row:
+            if not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+                wrong.append(f"{key}: expected a list of texts")
+                continue
+            value = tuple(value)
+        elif expected is str and not isinstance(value, str | None):
+            wrong.append(f"{key}: expected text")
+        stated[key] = value
+    return stated
 
 
 def _file(role: str, one: object, table: Path, known: list[str], wrong: list[str]) -> DatasetFile | None:

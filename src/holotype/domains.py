@@ -56,9 +56,6 @@ class Command:
     notes: str = ""
 
 
-PARTS = ("train", "val", "test")
-
-
 def _no_claim_on_data(source: str) -> bool:
     return False
 
@@ -93,6 +90,8 @@ class DatasetKind:
         roles: of the files that such a dataset may have.
         undivided: the parts of a dataset without files of parts.
         read: the address of a function that reads a dataset, by name or file, into a `Reading`.
+        metadata: what its rows in the table may state beyond what all datasets may: key -> ``str`` or
+            ``list`` (of texts).
         claims: is this the path of a dataset of this kind?
         problems: what is wrong with the roles of a dataset's files and its row in the table, a line each.
         described_by: the content of the ``dataset.yaml`` that `copy_dataset` writes, from the dataset's
@@ -103,6 +102,7 @@ class DatasetKind:
     roles: frozenset[str]
     undivided: tuple[str, ...]
     read: str
+    metadata: Mapping[str, type] = field(default_factory=dict)
     claims: Callable[[str], bool] = _no_claim_on_data
     problems: Callable[[frozenset[str], Mapping[str, Any]], list[str]] = _no_problems
     described_by: Callable[[Any, Mapping[str, str]], Mapping[str, Any]] | None = None
@@ -118,14 +118,14 @@ class Domain:
             can be trained.
         job: the address of its class of trainings, a `holotype.training.job.Job`.
         commands: verb -> the address of a `Command`.
-        datasets: how a zoo lists its datasets; None if there are none.
+        datasets: the kinds of datasets that zoos may list for it.
     """
 
     name: str
     recipe: str = ""
     job: str = ""
     commands: Mapping[str, str] = field(default_factory=dict)
-    datasets: DatasetKind | None = None
+    datasets: Sequence[DatasetKind] = ()
 
 
 def domain_of(task: str | None) -> Domain | None:

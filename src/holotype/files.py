@@ -90,6 +90,18 @@ def check_new(*paths: AnyPath, overwrite: bool = False, error: type[HolotypeErro
             )
 
 
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents, unless it exists.
+
+    Raises:
+        DataError: it cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be made: {error.strerror or error}.", given=str(folder)) from error
+
+
 def unreadable(path: AnyPath, problem: OSError) -> DataError:
     """The error for a file that cannot be read; where it does not exist, with the nearest names beside it."""
     path = Path(path)

@@ -26,8 +26,8 @@ def test_every_task_has_a_domain() -> None:
 def test_every_address_of_a_domain_is_there(domain: Domain) -> None:
     addresses = [domain.recipe, domain.job, *domain.commands.values()]
     assert all(resolve(address) is not None for address in addresses)
-    assert domain.datasets is not None
-    assert callable(resolve(domain.datasets.read))
+    assert domain.datasets
+    assert all(callable(resolve(kind.read)) for kind in domain.datasets)
 
 
 def test_a_domain_is_imported_when_it_is_used() -> None:

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from holotype.datasets import DatasetInfo
-from holotype.domains import DatasetKind, domains
+from holotype.domains import DatasetKind
 from holotype.entry_points import resolve
 from holotype.printing import BOLD, coloured, fields, print_json, table
 from holotype.text import number, plain, size
@@ -78,10 +78,9 @@ def _get(arguments: argparse.Namespace) -> int:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    from holotype.datasets import get_dataset_info, kind_of
+    from holotype.datasets import dataset_kinds, get_dataset_info, kind_of
 
-    kinds = [domain.datasets for domain in domains() if domain.datasets is not None]
-    own = next((kind for kind in kinds if kind.claims(arguments.name)), None)
+    own = next((kind for kind in dataset_kinds() if kind.claims(arguments.name)), None)
     if own is not None:
         return _read(arguments, own, None)
     known = get_dataset_info(arguments.name)
@@ -118,9 +117,11 @@ def _print_info(info: DatasetInfo) -> None:
             [
                 ("description", info.description),
                 ("zoo", info.zoo),
-                ("species", ", ".join(info.species)),
                 ("parts", ", ".join(info.parts)),
-                ("protocol", info.protocol),
+                *(
+                    (key, ", ".join(value) if isinstance(value, tuple) else value)
+                    for key, value in info.metadata.items()
+                ),
                 ("license", info.license),
                 ("paper", info.paper),
                 ("homepage", info.homepage),

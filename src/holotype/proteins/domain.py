@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from holotype.domains import PARTS, DatasetKind, Domain
+from holotype.domains import DatasetKind, Domain
+from holotype.splits import PARTS
 
 _COMMANDS = ("predict", "evaluate", "embed", "split", "compare")
 
@@ -35,25 +36,28 @@ def _described_by(info: Any, files: Mapping[str, str]) -> dict[str, Any]:
         **{role.removesuffix("_pairs"): name for role, name in files.items() if role.endswith("pairs")},
         "sequences": [name for role, name in files.items() if role.endswith("sequences")],
     }
-    if info.protocol is not None:
-        described["split"] = {"protocol": info.protocol}
+    if info.metadata["protocol"] is not None:
+        described["split"] = {"protocol": info.metadata["protocol"]}
     return described
 
+
+_PAIRS = DatasetKind(
+    holds="pairs",
+    roles=frozenset(
+        {"pairs", "sequences", *(f"{part}_{kind}" for part in PARTS for kind in ("pairs", "sequences"))}
+    ),
+    undivided=("pairs",),
+    read="holotype.proteins.commands.data:read",
+    metadata={"protocol": str, "species": list},
+    claims=_is_dataset,
+    problems=_problems,
+    described_by=_described_by,
+)
 
 DOMAIN = Domain(
     name="proteins",
     recipe="holotype.proteins.training.recipe:ProteinRecipe",
     job="holotype.proteins.training.job:ProteinJob",
     commands={verb: f"holotype.proteins.commands.{verb}:COMMAND" for verb in _COMMANDS},
-    datasets=DatasetKind(
-        holds="pairs",
-        roles=frozenset(
-            {"pairs", "sequences", *(f"{part}_{kind}" for part in PARTS for kind in ("pairs", "sequences"))}
-        ),
-        undivided=("pairs",),
-        read="holotype.proteins.commands.data:read",
-        claims=_is_dataset,
-        problems=_problems,
-        described_by=_described_by,
-    ),
+    datasets=(_PAIRS,),
 )

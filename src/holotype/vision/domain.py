@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from holotype.domains import PARTS, DatasetKind, Domain
+from holotype.domains import DatasetKind, Domain
+from holotype.splits import PARTS
 
 _COMMANDS = ("predict", "evaluate", "embed")
 _WHOLE = frozenset({"images", "pixels"})
@@ -18,16 +19,18 @@ def _problems(roles: frozenset[str], row: Mapping[str, Any]) -> list[str]:
     return []
 
 
+_IMAGES = DatasetKind(
+    holds="images",
+    roles=_ROLES,
+    undivided=PARTS,
+    read="holotype.vision.commands.data:read",
+    problems=_problems,
+)
+
 DOMAIN = Domain(
     name="vision",
     recipe="holotype.vision.training.recipe:ImageRecipe",
     job="holotype.vision.training.job:ImageJob",
     commands={verb: f"holotype.vision.commands.{verb}:COMMAND" for verb in _COMMANDS},
-    datasets=DatasetKind(
-        holds="images",
-        roles=_ROLES,
-        undivided=PARTS,
-        read="holotype.vision.commands.data:read",
-        problems=_problems,
-    ),
+    datasets=(_IMAGES,),
 )

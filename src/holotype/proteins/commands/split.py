@@ -8,6 +8,7 @@ import sys
 from holotype.domains import Command
 from holotype.options import Options
 from holotype.printing import print_json, prose
+from holotype.splits import fraction_problem
 from holotype.text import plain
 
 
@@ -76,8 +77,6 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _fractions(text: str) -> tuple[float, ...]:
-    from holotype.datasets import fraction_problem
-
     try:
         given = tuple(float(part) for part in text.split(","))
     except ValueError:

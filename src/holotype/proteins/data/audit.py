@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from holotype.errors import DataError, LeakageError
 from holotype.proteins.data.pairs import PairTable, align, counts_in_words
 from holotype.proteins.data.similarity import NEAR_DUPLICATE, TOOLS, cluster_sequences, similar_pairs
-from holotype.proteins.data.splits import PARTS, PROTOCOLS, check_protocol
+from holotype.proteins.data.splits import PROTOCOLS, check_protocol
+from holotype.splits import PARTS
 from holotype.text import SHOWN, bulleted
 
 __all__ = ["Audit", "Finding", "audit_splits"]

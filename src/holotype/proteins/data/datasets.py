@@ -20,21 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from holotype.datasets import (
-    DatasetInfo,
-    fetch_dataset,
-    fraction_problem,
-    get_dataset_info,
-    is_registered,
-    make_folder,
-)
-from holotype.domains import PARTS
+from holotype.datasets import DatasetInfo, fetch_dataset, get_dataset_info, is_registered
 from holotype.errors import ConfigError, DataError, StoreError
-from holotype.files import check_new, sha256_of, write_file
+from holotype.files import check_new, make_folder, sha256_of, write_file
 from holotype.mappings import as_yaml, key_problems, read_mapping
 from holotype.names import is_name, nearest
 from holotype.proteins.data.fasta import read_proteins
 from holotype.proteins.data.pairs import PairTable, read_pairs, write_pairs
+from holotype.splits import PARTS, fraction_problem
 from holotype.text import bulleted
 
 if TYPE_CHECKING:
@@ -294,7 +287,8 @@ def _registered(name: str, progress: Progress | bool | None) -> Dataset:
     pairs = {role.removesuffix("_pairs"): path for role, path in files.items() if role.endswith("pairs")}
     sequences = [path for role, path in files.items() if role.endswith("sequences")]
     digests = {file.role: file.sha256 for file in info.files}
-    return _read(info.name, pairs, sequences, digests, notes=info.notes, protocol=info.protocol, info=info)
+    protocol = cast("str | None", info.metadata["protocol"])
+    return _read(info.name, pairs, sequences, digests, notes=info.notes, protocol=protocol, info=info)
 
 
 def _from_mapping(

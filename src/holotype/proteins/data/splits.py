@@ -26,15 +26,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from holotype.datasets import fraction_problem
 from holotype.errors import DataError
 from holotype.proteins.data.pairs import PairTable, align, counts_in_words
+from holotype.splits import PARTS, fraction_problem
 from holotype.text import listed
 
 __all__ = ["PROTOCOLS", "Splits", "check_protocol", "pair_classes", "split_pairs"]
 
 PROTOCOLS = ("c1", "c2", "c3")
-PARTS = ("train", "val", "test")
 _DROPPED = -1
 _DRAWS = 64
 

@@ -25,16 +25,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from holotype.datasets import fetch_dataset, fraction_problem, get_dataset_info, is_registered, list_datasets
+from holotype.datasets import fetch_dataset, get_dataset_info, is_registered, list_datasets
 from holotype.errors import ConfigError, DataError, HolotypeError, UnknownDatasetError
 from holotype.mappings import key_problems, read_mapping
 from holotype.names import nearest
+from holotype.splits import PARTS, fraction_problem
 from holotype.text import bulleted, did_you_mean
 from holotype.vision.data.coco import read_coco
 from holotype.vision.data.dataset import HASHED_BYTES, ImageDataset, assembled, divided
 from holotype.vision.data.folder import LIST_ENDINGS, has_classes, parts_of, read_folder, read_list
 from holotype.vision.data.shards import expand_shards, is_shards, read_shards
-from holotype.vision.data.splits import PARTS
 from holotype.vision.data.table import Found, ImageTable, LabelledBoxes, PixelSource
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HASHED_BYTES",
-    "PARTS",
     "ImageDataset",
     "ImageTable",
     "LabelledBoxes",

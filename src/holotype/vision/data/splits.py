@@ -12,12 +12,11 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from holotype.errors import LeakageError
+from holotype.splits import PARTS
 from holotype.text import SHOWN, bulleted
 from holotype.vision.data.table import ImageTable
 
-__all__ = ["PARTS", "divide", "raise_if_shared"]
-
-PARTS = ("train", "val", "test")
+__all__ = ["divide", "raise_if_shared"]
 
 
 def divide(

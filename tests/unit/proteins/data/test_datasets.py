@@ -82,7 +82,7 @@ def folder(tmp_path):
 def test_the_first_party_datasets_are_listed_with_all_that_is_known():
     assert {"guo_yeast", "bernett", "dscript_yeast"} <= set(list_datasets(zoo="proteins"))
     info = get_dataset_info("Proteins/Bernett")
-    assert (info.name, info.zoo, info.protocol, info.parts) == (
+    assert (info.name, info.zoo, info.metadata["protocol"], info.parts) == (
         "bernett",
         "proteins",
         "c3",
