@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from holotype.errors import MissingExtraError
 
 EXTRAS = {
@@ -38,3 +40,24 @@ def missing_extra(error: ImportError, what: str) -> MissingExtraError | None:
         given=package,
         hint=f'pip install "holotype[{EXTRAS[package]}]"',
     )
+
+
+def import_pyarrow(instead: str) -> tuple[Any, Any]:
+    """The modules ``pyarrow`` and ``pyarrow.parquet``.
+
+    Args:
+        instead: a file name with which the output would be text.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow  # type: ignore[import-untyped]  # it has no types
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError(
+            "writing Parquet needs pyarrow, which is not installed.",
+            given="pyarrow",
+            hint=f'pip install "holotype[parquet]"; or write text: -o {instead}',
+        ) from error
+    return pyarrow, parquet

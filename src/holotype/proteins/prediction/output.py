@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from holotype.errors import DataError, MissingExtraError
+from holotype.errors import DataError
+from holotype.extras import import_pyarrow
 from holotype.files import check_new
 from holotype.proteins.prediction.interactome import Scores, probabilities
 from holotype.proteins.prediction.scoring import Integers
@@ -37,7 +38,7 @@ def check_ending(path: Path) -> str:
             hint=f"-o {path.with_suffix('.tsv')}",
         )
     if ending == ".parquet":
-        _pyarrow()
+        import_pyarrow("scores.tsv")
     return ending
 
 
@@ -115,7 +116,7 @@ class _Text:
 
 class _Parquet:
     def __init__(self, path: Path, names: Sequence[str], labelled: bool) -> None:
-        self._arrow, parquet = _pyarrow()
+        self._arrow, parquet = import_pyarrow("scores.tsv")
         # Names are stored once, pairs as indices into them.
         self._names = self._arrow.array(names, self._arrow.string())
         name = self._arrow.dictionary(self._arrow.int32(), self._arrow.string())
@@ -142,16 +143,3 @@ class _Parquet:
 
 
 _WRITERS: dict[str, Callable[[Path, Sequence[str], bool], Any]] = {".tsv": _Text, ".parquet": _Parquet}
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow  # type: ignore[import-untyped]  # it has no types
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtraError(
-            "writing Parquet needs pyarrow, which is not installed.",
-            given="pyarrow",
-            hint='pip install "holotype[parquet]"; or write text: -o scores.tsv',
-        ) from error
-    return pyarrow, parquet

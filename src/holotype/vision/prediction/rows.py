@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TextIO
 
-from holotype.errors import DataError, MissingExtraError
+from holotype.errors import DataError
+from holotype.extras import import_pyarrow
 from holotype.files import check_new, writing_path
 
 ENDINGS = (".csv", ".parquet", ".jsonl")
@@ -76,7 +77,7 @@ def check_rows(path: Path, *, overwrite: bool = False, endings: Sequence[str] = 
             hint=f"-o {path.with_suffix(endings[0])}" if path.name else None,
         )
     if ending == ".parquet":
-        _pyarrow()
+        import_pyarrow("out.csv")
     check_new(path, overwrite=overwrite)
     if not path.absolute().parent.is_dir():
         raise DataError(f"{path}: its folder does not exist.", given=str(path))
@@ -169,7 +170,7 @@ class _Parquet:
     nested: ClassVar[bool] = False
 
     def __init__(self, path: Path, columns: Mapping[str, Kind]) -> None:
-        self._arrow, self._parquet = _pyarrow()
+        self._arrow, self._parquet = import_pyarrow("out.csv")
         self._path, self._columns = path, columns
         self._rows: list[Mapping[str, Any]] = []
         self._writer: Any = None
@@ -206,16 +207,3 @@ _WRITERS: dict[str, Callable[[Path, Mapping[str, Kind]], RowWriter]] = {
     ".jsonl": _JsonLines,
     ".parquet": _Parquet,
 }
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow  # type: ignore[import-untyped]  # it has no types
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtraError(
-            "writing Parquet needs pyarrow, which is not installed.",
-            given="pyarrow",
-            hint='pip install "holotype[parquet]"; or write text: -o out.csv',
-        ) from error
-    return pyarrow, parquet
