@@ -9,8 +9,9 @@ Shapes: P pairs; G distinct scores, highest first; R resamples.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -295,35 +296,22 @@ def measure(
         DataError: an unknown metric.
     """
     found: dict[str, Floats] = {}
+    called = int(np.searchsorted(-values, -threshold, side="right"))
+    ranks = {name: of_ranks for name in names if (of_ranks := _of_ranks(name)) is not None}
+    above = (positives.cumsum(1), negatives.cumsum(1)) if ranks else ()
     with np.errstate(divide="ignore", invalid="ignore"):
         n_pos, n_neg = positives.sum(1), negatives.sum(1)
-        both = np.where((n_pos > 0) & (n_neg > 0), 1.0, np.nan)
-        ranks = [
-            name for name in names if name in ("auroc", "average_precision") or name.startswith("precision@")
-        ]
-        if ranks:
-            above_pos, above_neg = positives.cumsum(1), negatives.cumsum(1)
-        for name in ranks:
-            if name == "auroc":
-                # For each positive: the negatives below it, and half of those at the same score.
-                beaten = np.einsum("rg,rg->r", positives, above_neg - 0.5 * negatives)
-                found[name] = both * (1 - beaten / (n_pos * n_neg))
-            elif name == "average_precision":
-                precision = above_pos / np.maximum(above_pos + above_neg, 1)
-                found[name] = both * np.einsum("rg,rg->r", positives, precision) / n_pos
-            else:
-                found[name] = _precision_at(int(name.partition("@")[2]), positives, above_pos, above_neg)
-        called = int(np.searchsorted(-values, -threshold, side="right"))
         tp, fp = positives[:, :called].sum(1), negatives[:, :called].sum(1)
         fn, tn = n_pos - tp, n_neg - fp
         for name in names:
-            if name not in found:
-                if name in _FROM_CONFUSION:
-                    found[name] = _FROM_CONFUSION[name](tp, fp, fn, tn)
-                elif name in _FROM_PROBABILITIES:
-                    found[name] = _FROM_PROBABILITIES[name](values, positives, negatives) / (n_pos + n_neg)
-                else:
-                    raise unknown_metric(name)
+            if name in ranks:
+                found[name] = ranks[name](positives, negatives, *above)
+            elif name in _FROM_CONFUSION:
+                found[name] = _FROM_CONFUSION[name](tp, fp, fn, tn)
+            elif name in _FROM_PROBABILITIES:
+                found[name] = _FROM_PROBABILITIES[name](values, positives, negatives) / (n_pos + n_neg)
+            else:
+                raise unknown_metric(name)
     return found
 
 
@@ -337,7 +325,21 @@ def unknown_metric(name: str) -> DataError:
     )
 
 
-def _precision_at(k: int, positives: Floats, above_pos: Floats, above_neg: Floats) -> Floats:
+def _auroc(positives: Floats, negatives: Floats, above_pos: Floats, above_neg: Floats) -> Floats:
+    # For each positive: the negatives above it, and half of those at the same score.
+    beaten = np.einsum("rg,rg->r", positives, above_neg - 0.5 * negatives)
+    return np.asarray(1 - beaten / (above_pos[:, -1] * above_neg[:, -1]))
+
+
+def _average_precision(positives: Floats, negatives: Floats, above_pos: Floats, above_neg: Floats) -> Floats:
+    precision = above_pos / np.maximum(above_pos + above_neg, 1)
+    mean = np.einsum("rg,rg->r", positives, precision) / above_pos[:, -1]
+    return np.where(above_neg[:, -1] > 0, mean, np.nan)
+
+
+def _precision_at(
+    positives: Floats, negatives: Floats, above_pos: Floats, above_neg: Floats, *, k: int
+) -> Floats:
     above = above_pos + above_neg
     rows = np.arange(len(above))
     at = (above < k).sum(1)  # the score at which rank k is reached
@@ -349,6 +351,18 @@ def _precision_at(k: int, positives: Floats, above_pos: Floats, above_neg: Float
     size = above[rows, at] - before
     precision = (before_pos + (k - before) * here / size) / k
     return np.where(beyond, np.nan, precision)
+
+
+_FROM_RANKS: Mapping[str, Callable[..., Floats]] = {
+    "auroc": _auroc,
+    "average_precision": _average_precision,
+}
+
+
+def _of_ranks(name: str) -> Callable[..., Floats] | None:
+    """The function of a metric of ranks, including ``precision@<k>`` for any k; None for others."""
+    kind, _, k = name.partition("@")
+    return partial(_precision_at, k=int(k)) if kind == "precision" and k.isdigit() else _FROM_RANKS.get(name)
 
 
 def _mcc(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
