@@ -223,41 +223,13 @@ def _shared(
     sizes = np.array([len(one) for one in found], np.int64)
     kmers = np.concatenate(found) if found else np.zeros(0, np.int32)
     del found
-    owner = np.repeat(np.arange(count, dtype=np.int32), sizes)
-    by_kmer = np.argsort(kmers, kind="stable")
-    posting = owner[by_kmer]
-    sorted_kmers = kmers[by_kmer]
-    # For each entry, in the order of `kmers`: where the run of its k-mer begins and ends, in a window.
-    index = np.int32 if len(kmers) < 2**31 else np.int64
-    at = np.empty(len(kmers), index)
-    at[by_kmer] = np.arange(len(kmers), dtype=index)
-    edges = np.flatnonzero(np.diff(sorted_kmers)) + 1
-    begins: NDArray[Any] = np.concatenate([[0], edges]).astype(index)
-    ends: NDArray[Any] = np.concatenate([edges, [len(kmers)]]).astype(index)
-    run = np.empty(len(kmers), np.int32)
-    run[by_kmer] = np.repeat(np.arange(len(begins), dtype=np.int32), ends - begins) if len(kmers) else 0
-    del kmers, sorted_kmers, by_kmer, owner
-    first, last = begins[run], ends[run]
-    del run
-    start = np.clip(at - _WINDOW // 2, first, np.maximum(first, last - _WINDOW))
-    width = np.minimum(last - start, _WINDOW)
-    # Only later proteins: each pair is counted once, from the earlier one's side.
-    width -= at + 1 - start
-    start = at + 1
-    del at, first, last
+    posting, start, width = _later_neighbours(kmers, np.repeat(np.arange(count, dtype=np.int32), sizes))
+    del kmers
 
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     work = np.concatenate([[0], np.cumsum(width, dtype=np.int64)])[offsets]
     parts: list[tuple[NDArray[Any], ...]] = []
-    here = 0
-    while here < count:
-        stop = here + 1
-        while (
-            stop < count
-            and (stop - here + 1) * count <= _BLOCK_CELLS
-            and work[stop + 1] - work[here] <= _BLOCK_CELLS
-        ):
-            stop += 1
+    for here, stop in _blocks(count, work):
         rows = slice(offsets[here], offsets[stop])
         widths = width[rows]
         total = int(widths.sum())
@@ -274,7 +246,6 @@ def _shared(
             chance = _CHANCE * sizes[i] * sizes[j]
             enough = (n >= least * small) & (n >= chance + 4 * np.sqrt(chance))
             parts.append((i[enough], j[enough], n[enough] / small[enough]))
-        here = stop
     if not parts:
         empty = np.zeros(0, np.int32)
         return empty, empty, np.zeros(0, np.float32)
@@ -284,6 +255,56 @@ def _shared(
     sort = np.lexsort((high, low))
     identity = np.interp(share[sort] ** (1 / K), _ROOTS, _IDENTITIES)
     return low[sort], high[sort], identity.astype(np.float32)
+
+
+def _later_neighbours(
+    kmers: NDArray[np.int32], owner: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[Any], NDArray[Any]]:
+    """For each k-mer of each protein: the later proteins that have it, at most about `_WINDOW`.
+
+    Shapes: E k-mers of all proteins, protein by protein.
+
+    Args:
+        kmers: (E,).
+        owner: (E,) the protein of each.
+
+    Returns:
+        posting, start and width, (E,) each: the proteins of entry e are ``posting[start[e]:][:width[e]]``.
+        Only later proteins, so each pair is counted once, from the side of the earlier one.
+    """
+    by_kmer = np.argsort(kmers, kind="stable")
+    posting = owner[by_kmer]
+    index = np.int32 if len(kmers) < 2**31 else np.int64
+    at = np.empty(len(kmers), index)
+    at[by_kmer] = np.arange(len(kmers), dtype=index)
+    # For each entry, in the order of `kmers`: where the run of its k-mer begins and ends, in a window.
+    edges = np.flatnonzero(np.diff(kmers[by_kmer])) + 1
+    begins: NDArray[Any] = np.concatenate([[0], edges]).astype(index)
+    ends: NDArray[Any] = np.concatenate([edges, [len(kmers)]]).astype(index)
+    run = np.empty(len(kmers), np.int32)
+    run[by_kmer] = np.repeat(np.arange(len(begins), dtype=np.int32), ends - begins) if len(kmers) else 0
+    del by_kmer
+    first, last = begins[run], ends[run]
+    del run
+    start = np.clip(at - _WINDOW // 2, first, np.maximum(first, last - _WINDOW))
+    width = np.minimum(last - start, _WINDOW)
+    width -= at + 1 - start
+    return posting, at + 1, width
+
+
+def _blocks(count: int, work: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Ranges of proteins, each of at least one, that are compared at once within `_BLOCK_CELLS`."""
+    here = 0
+    while here < count:
+        stop = here + 1
+        while (
+            stop < count
+            and (stop - here + 1) * count <= _BLOCK_CELLS
+            and work[stop + 1] - work[here] <= _BLOCK_CELLS
+        ):
+            stop += 1
+        yield here, stop
+        here = stop
 
 
 def _kmers(text: str) -> NDArray[np.int32]:
@@ -323,43 +344,47 @@ def _run_tool(
     tool: str, texts: list[str], max_identity: float
 ) -> tuple[tuple[NDArray[np.int32], NDArray[np.int32]], str]:
     """Links between texts from an installed tool, and its name with its settings."""
-    threads = os.cpu_count() or 1
+    if tool == "cd-hit" and max_identity < 0.4:
+        raise DataError(
+            f"cd-hit takes thresholds of 0.4 or more, not {max_identity}.",
+            given=max_identity,
+            hint="Use mmseqs or kmer.",
+        )
     with tempfile.TemporaryDirectory(prefix="holotype-") as name:
         folder = Path(name)
         fasta = folder / "in.fasta"
         fasta.write_text("".join(f">{at}\n{text}\n" for at, text in enumerate(texts)), "ascii", "replace")
-        if tool == "mmseqs":
-            words = [
-                "easy-cluster", str(fasta), str(folder / "out"), str(folder / "tmp"),
-                "--min-seq-id", str(max_identity), "-c", "0.8", "--cov-mode", "1", "--cluster-mode", "1",
-                "--cluster-reassign", "0", "--threads", str(threads), "-v", "1",
-            ]  # fmt: skip
-            _call(tool, words)
-            lines = (folder / "out_cluster.tsv").read_text("ascii").splitlines()
-            rows = np.array([line.split("\t") for line in lines], np.int32).reshape(-1, 2)
-            links = (rows[:, 0], rows[:, 1])
-        else:
-            if max_identity < 0.4:
-                raise DataError(
-                    f"cd-hit takes thresholds of 0.4 or more, not {max_identity}.",
-                    given=max_identity,
-                    hint="Use mmseqs or kmer.",
-                )
-            word = next(
-                size for least, size in ((0.7, 5), (0.6, 4), (0.5, 3), (0.4, 2)) if max_identity >= least
-            )
-            words = [
-                "-i", str(fasta), "-o", str(folder / "out"), "-c", str(max_identity), "-n", str(word),
-                "-T", str(threads), "-M", "0", "-d", "0", "-l", "10", "-g", "1",
-            ]  # fmt: skip
-            _call(tool, words)
-            links = _cd_hit_links(folder / "out.clstr")
+        words = (_mmseqs_words if tool == "mmseqs" else _cd_hit_words)(folder, fasta, max_identity)
+        _call(tool, words)
+        links = _mmseqs_links(folder) if tool == "mmseqs" else _cd_hit_links(folder)
         return links, f"{tool} {' '.join(w for w in words if not w.startswith(name))}"
 
 
-def _cd_hit_links(path: Path) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _mmseqs_words(folder: Path, fasta: Path, max_identity: float) -> list[str]:
+    return [
+        "easy-cluster", str(fasta), str(folder / "out"), str(folder / "tmp"),
+        "--min-seq-id", str(max_identity), "-c", "0.8", "--cov-mode", "1", "--cluster-mode", "1",
+        "--cluster-reassign", "0", "--threads", str(os.cpu_count() or 1), "-v", "1",
+    ]  # fmt: skip
+
+
+def _mmseqs_links(folder: Path) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    lines = (folder / "out_cluster.tsv").read_text("ascii").splitlines()
+    rows = np.array([line.split("\t") for line in lines], np.int32).reshape(-1, 2)
+    return rows[:, 0], rows[:, 1]
+
+
+def _cd_hit_words(folder: Path, fasta: Path, max_identity: float) -> list[str]:
+    word = next(size for least, size in ((0.7, 5), (0.6, 4), (0.5, 3), (0.4, 2)) if max_identity >= least)
+    return [
+        "-i", str(fasta), "-o", str(folder / "out"), "-c", str(max_identity), "-n", str(word),
+        "-T", str(os.cpu_count() or 1), "-M", "0", "-d", "0", "-l", "10", "-g", "1",
+    ]  # fmt: skip
+
+
+def _cd_hit_links(folder: Path) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     a, b, leader = [], [], None
-    for line in path.read_text("ascii").splitlines():
+    for line in (folder / "out.clstr").read_text("ascii").splitlines():
         if line.startswith(">"):
             leader = None
             continue
