@@ -344,7 +344,7 @@ def _info(name: str, row: object, zoo: str, table: Path) -> DatasetInfo:
     wrong += key_problems(row, (*metadata, "files"))
     stated = _stated(row, metadata, wrong)
     if kind is None:
-        wrong.append("files: there are none")
+        wrong.append("files: none of a known role")
     else:
         wrong += kind.problems(roles, row)
     if wrong or kind is None:

@@ -42,7 +42,7 @@ class RunResult:
         stopped_early: did patience end it?
         temperature: what logits are divided by; 1 where nothing is calibrated.
         validation: figures of the best epoch.
-        test: figures on the test examples; empty where there are none.
+        test: figures on the test examples; empty without any.
     """
 
     folder: Path

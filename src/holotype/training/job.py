@@ -47,7 +47,7 @@ class Tested:
     """What was measured of a trained network.
 
     Attributes:
-        figures: on the test examples; empty where there are none.
+        figures: on the test examples; empty without any.
         about_figures: figure -> what a weight file records beside it, such as an interval.
         saved: what a weight file records besides the figures, such as a calibration.
         about: what ``result.json`` holds besides the figures.

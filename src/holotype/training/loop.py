@@ -39,11 +39,11 @@ _LAYOUT = 1  # of a checkpoint
 
 
 class Progress(NamedTuple):
-    """Where a training stands.
+    """The progress of a training.
 
     Attributes:
         epoch: counted from 1.
-        epochs: as many as there will be at most.
+        epochs: the greatest number of epochs.
         step: steps done in this epoch.
         steps: steps of this epoch.
         loss: mean training loss of this epoch so far.
@@ -67,7 +67,7 @@ class Fitted:
         steps: steps of the optimizer.
         best_epoch: counted from 1.
         best: figures on the validation examples in the best epoch.
-        stopped_early: did patience end it?
+        stopped_early: whether patience ended it.
         elapsed_s: over all continuations.
     """
 
@@ -158,18 +158,18 @@ def fit(
     """Train a network, and leave it with the weights of its best epoch.
 
     Args:
-        net: to be trained, in place.
-        objective: what is minimised and measured.
+        net: the network, trained in place.
+        objective: the loss and the metrics.
         training: gives the steps of each epoch, for this process.
         validation: batches that are measured after each epoch, for this process.
         fabric: from `make_fabric`.
-        trainer: how long, and how.
+        trainer: the options of the loop.
         optimizer: its parameters.
-        scheduler: the course of the learning rate.
-        seed: decides all randomness.
+        scheduler: how the learning rate changes.
+        seed: of all random numbers.
         folder: where ``checkpoints/``, ``metrics.csv`` and ``tensorboard/`` go.
-        binding: what a checkpoint must have been made with to be continued: a digest of the recipe.
-        resume: continue from ``checkpoints/last.ckpt``, where there is one.
+        binding: a digest of the recipe; a checkpoint with another one is not continued.
+        resume: continue from ``checkpoints/last.ckpt`` if it exists.
         progress: called after each step and each epoch.
 
     Raises:
@@ -312,7 +312,7 @@ class _Loop:
             group["lr"] = rate
         # Processes average their gradients; what is wanted is the sum over all examples by their number.
         scale = self.fabric.world_size / step.total
-        self._tell_network("before_step", state.step / steps)
+        self._call_network("before_step", state.step / steps)
         loss = torch.zeros((), dtype=torch.float64)
         last = len(step.portions) - 1
         for number, portion in enumerate(step.portions):
@@ -331,7 +331,7 @@ class _Loop:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         state.step += 1
-        self._tell_network("after_step", state.step / steps)
+        self._call_network("after_step", state.step / steps)
         state.total_steps += 1
         state.loss_sum += float(loss)
         state.examples += step.total
@@ -341,7 +341,7 @@ class _Loop:
             self._log({"loss": state.window_sum / state.window_examples, "learning_rate": rate})
             state.window_sum, state.window_examples = 0.0, 0
 
-    def _tell_network(self, hook: str, of_epoch: float) -> None:
+    def _call_network(self, hook: str, of_epoch: float) -> None:
         """Call a hook of the network, such as one that moves a teacher, with the share of training done."""
         found = getattr(self.net, hook, None)
         if found is not None:
@@ -365,12 +365,12 @@ class _Loop:
         if math.isnan(value):
             raise TrainingError(
                 f"{self.monitor} is not a number after epoch {state.epoch + 1}.",
-                hint="Are there validation examples of several classes? trainer.monitor=val_loss needs one.",
+                hint="The validation examples may all be of one class. trainer.monitor=val_loss allows that.",
             )
         before = self.rate.best
         self.rate.observe(value)
         state.bad_epochs = 0 if value > before else state.bad_epochs + 1
-        # Of epochs that are equally good by a coarse figure, the loss knows the better one.
+        # The loss decides between epochs with the same value of a coarse metric.
         if value > before or (value == before and metrics["val_loss"] < self.best["val_loss"]):
             state.best_epoch, self.best = state.epoch, metrics
             if self.fabric.is_global_zero:
@@ -397,10 +397,10 @@ class _Loop:
             elapsed_s=state.elapsed_s,
         )
 
-    # -- small things --
+    # -- helpers --
 
     def _agreed(self, asked: bool) -> bool:
-        """Has any process been asked to stop? Then all of them stop after the same step."""
+        """Whether any process was asked to stop: all of them then stop after the same step."""
         if self.fabric.world_size == 1:
             return asked
         return bool(self._sum(torch.tensor(float(asked))) > 0)

@@ -56,9 +56,9 @@ def train(
 
     Raises:
         ConfigError: the recipe has problems; or the run folder exists, or belongs to another recipe.
-        LeakageError: the test or validation pairs share with training what their protocol forbids.
+        LeakageError: the parts share what their protocol forbids.
         DataError: the dataset or the embeddings cannot be used.
-        TrainingError: the training cannot go on; the message says what is safe on disk.
+        TrainingError: the training cannot continue; the message states what is saved.
         KeyboardInterrupt: interrupted, after a checkpoint; its text is the command that continues.
     """
     checked = load_recipe(recipe, overrides, output=output)

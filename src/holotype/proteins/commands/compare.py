@@ -18,13 +18,22 @@ def _add_options(options: Options) -> None:
     options.add_argument(
         "runs", nargs="+", metavar="RUN", help="run folders, folders of reports, or files of predictions"
     )
-    options.add_argument("--metric", default="auroc", help="such as average_precision (default: auroc)")
     options.add_argument(
-        "--on", default="all", metavar="CLASS", help="all, C1, C2 or C3 pairs (default: all)"
+        "--metric", default="auroc", help="the metric to compare, such as average_precision (default: auroc)"
     )
-    options.add_argument("--threshold", type=share, default=0.5, help="positive from here on (default: 0.5)")
-    options.add_argument("--resamples", type=from_0, default=2000, help="of the bootstrap (default: 2000)")
-    options.add_argument("--seed", type=from_0, default=0, help="of the bootstrap (default: 0)")
+    options.add_argument(
+        "--on",
+        default="all",
+        metavar="CLASS",
+        help="the pairs to compare on: all, C1, C2 or C3 (default: all)",
+    )
+    options.add_argument(
+        "--threshold", type=share, default=0.5, help="call pairs positive from this score (default: 0.5)"
+    )
+    options.add_argument(
+        "--resamples", type=from_0, default=2000, help="number of bootstrap resamples (default: 2000)"
+    )
+    options.add_argument("--seed", type=from_0, default=0, help="seed of the bootstrap (default: 0)")
     options.add_argument("--json", action="store_true", help="as JSON")
 
 
@@ -72,7 +81,7 @@ def _show(comparison: Comparison) -> None:
         ]
         print(fields(shown))
         if one.better is None:
-            print("No difference is shown.")
+            print("The difference is not significant.")
         else:
             print(coloured(f"{plain(one.better)} is better.", GREEN))
 
@@ -86,5 +95,5 @@ COMMAND = Command(
     _run,
     _add_options,
     usage=("RUN RUN ... [--metric NAME] [--on CLASS]",),
-    notes="Runs that were tested on other pairs, or with other labels, are refused.",
+    notes="All runs must have been tested on the same pairs with the same labels.",
 )

@@ -43,16 +43,19 @@ def _add_options(options: Options) -> None:
         "--compute-dtype",
         choices=("float32", "bfloat16"),
         default="float32",
-        help="what the encoder multiplies in (default: float32)",
+        help="the precision of the encoder (default: float32)",
     )
     options.add_argument(
-        "--dtype", choices=("float16", "float32"), default="float16", help="what is stored (default: float16)"
+        "--dtype",
+        choices=("float16", "float32"),
+        default="float16",
+        help="the precision of the stored embeddings (default: float16)",
     )
     options.add_argument(
-        "--residues-per-batch", type=int, metavar="N", help="residues at once, if memory is short (or plenty)"
+        "--residues-per-batch", type=int, metavar="N", help="residues in one batch; fewer need less memory"
     )
     options.add_argument(
-        "--info", action="store_true", help="instead: describe files of embeddings, and check them"
+        "--info", action="store_true", help="instead, describe and check files of embeddings"
     )
 
 
@@ -89,7 +92,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _problem(arguments: argparse.Namespace) -> str | None:
-    """What is wrong with the command itself."""
+    """What is wrong with the options."""
     from holotype.catalog.registry import default_registry as registry
 
     first = plain(arguments.files[0])
@@ -110,7 +113,7 @@ def _problem(arguments: argparse.Namespace) -> str | None:
 
 
 def _check_output(output: str, inputs: list[str]) -> None:
-    """Refuse to write into what is read."""
+    """Refuse an output that is also an input."""
     from holotype.errors import DataError
 
     for path in inputs:
@@ -185,7 +188,10 @@ def _inspect(paths: list[str], *, as_json: bool) -> int:
                     ("file", f"{facts['file']} ({size(facts['size_bytes'])})"),
                     ("proteins", number(facts["proteins"])),
                     ("rows", number(facts["rows"])),
-                    ("state", "complete" if facts["complete"] else "unfinished: embed again to go on"),
+                    (
+                        "state",
+                        "complete" if facts["complete"] else "unfinished: repeat the command that made it",
+                    ),
                     *_made_by(facts["record"]),
                 ]
             )
@@ -227,7 +233,7 @@ def _made_by(record: Mapping[str, Any]) -> list[tuple[str, object]]:
 
 
 class _Residues:
-    """Notes how many residues are embedded, and shows them on a terminal.
+    """Counts the embedded residues, and shows them on a terminal.
 
     Attributes:
         base: residues that the file had before; 0 until the first call.
@@ -241,7 +247,7 @@ class _Residues:
         self.speed: float | None = None
 
     def __call__(self, done: int, total: int | None) -> None:
-        """Note it, and draw the bar."""
+        """Update the count and the bar."""
         now = time.monotonic()
         if self._began is None:
             self._began, self.base = now, done
@@ -251,7 +257,7 @@ class _Residues:
             self._bar(done, total)
 
     def close(self) -> None:
-        """End a line that was never finished."""
+        """End an unfinished line of the terminal."""
         if self._bar is not None:
             self._bar.close()
 

@@ -20,18 +20,24 @@ if TYPE_CHECKING:
 
 def _add_options(options: Options) -> None:
     options.add_argument(
-        "--predictions", metavar="FILE", help="those of any tool: protein_a, protein_b, label, score"
+        "--predictions", metavar="FILE", help="predictions of any tool: protein_a, protein_b, label, score"
     )
-    options.add_argument("--sequences", nargs="+", metavar="FASTA", help="for the baseline of lengths")
     options.add_argument(
-        "--embeddings", nargs="+", metavar="FILE", help="of the proteins, from 'holotype embed'"
+        "--sequences", nargs="+", metavar="FASTA", help="sequences of the proteins, for the length baseline"
+    )
+    options.add_argument(
+        "--embeddings", nargs="+", metavar="FILE", help="embeddings of the proteins, from 'holotype embed'"
     )
     options.add_argument("--validation", metavar="FILE", help="predictions to fit a temperature on")
     options.add_argument("--ranks-only", action="store_true", help="the scores are not probabilities")
-    options.add_argument("--threshold", type=share, default=0.5, help="positive from here on (default: 0.5)")
-    options.add_argument("--resamples", type=from_0, default=1000, help="of the bootstrap (default: 1000)")
     options.add_argument(
-        "-o", "--output", metavar="FOLDER", help="write report.html and evaluation.json there"
+        "--threshold", type=share, default=0.5, help="call pairs positive from this score (default: 0.5)"
+    )
+    options.add_argument(
+        "--resamples", type=from_0, default=1000, help="number of bootstrap resamples (default: 1000)"
+    )
+    options.add_argument(
+        "-o", "--output", metavar="FOLDER", help="write report.html and evaluation.json to this folder"
     )
     options.add_argument("--overwrite", action="store_true", help="replace an earlier report")
 
@@ -67,7 +73,7 @@ def _problem(arguments: argparse.Namespace) -> str | None:
         if getattr(arguments, option):
             return f"--{option.replace('_', '-')} goes with --predictions"
     if arguments.validation and arguments.ranks_only:
-        return "--validation makes probabilities of the scores; --ranks-only says that they are none"
+        return "--validation makes the scores probabilities, --ranks-only treats them as ranks: give one"
     return None
 
 

@@ -19,10 +19,12 @@ _UNITS = {"embedding": "residues", "encoding": "proteins", "scoring": "pairs"}
 
 
 def _add_options(options: Options) -> None:
-    options.add_argument("--fasta", metavar="FILE", help="the sequences")
+    options.add_argument("--fasta", metavar="FILE", help="the sequences of the proteins")
     options.add_argument("--pairs", metavar="TSV", help="score these pairs")
     options.add_argument("--all-vs-all", action="store_true", help="score all pairs")
-    options.add_argument("--bipartite", metavar="FILE", help="score each protein with each of these")
+    options.add_argument(
+        "--bipartite", metavar="FILE", help="score each protein with each protein of this FASTA file"
+    )
     options.add_argument(
         "--top-k", type=int, metavar="N", dest="top_n", help="only the N best partners of each protein"
     )
@@ -30,14 +32,19 @@ def _add_options(options: Options) -> None:
         "--embeddings",
         metavar="EMB",
         action="append",
-        help="a file of 'holotype embed', several to be joined; otherwise made as for the model's training",
+        help="a file of 'holotype embed'; repeatable (default: embed as for the model's training)",
     )
     options.add_argument("--max-residues", type=int, metavar="N", help="leave out longer proteins")
-    options.add_argument("--self", action="store_true", dest="self_pairs", help="also pair each with itself")
-    options.add_argument("--picture", metavar="PNG", help="draw the matrix of scores")
-    options.add_argument("--engine", metavar="NAME", help="local (default), or ray")
     options.add_argument(
-        "--workers", type=int, metavar="N", help="of the Ray engine (default: all processors)"
+        "--self", action="store_true", dest="self_pairs", help="also pair each protein with itself"
+    )
+    options.add_argument("--picture", metavar="PNG", help="draw the matrix of scores")
+    options.add_argument("--engine", metavar="NAME", help="where to compute: local (default), or ray")
+    options.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="number of workers of the Ray engine (default: all processors)",
     )
 
 
@@ -52,7 +59,7 @@ def _claims(arguments: argparse.Namespace) -> bool:
 
 
 def _problem(arguments: argparse.Namespace) -> str | None:
-    """What is wrong with the command itself."""
+    """What is wrong with the options."""
     given = {
         "--pairs": arguments.pairs,
         "--all-vs-all": arguments.all_vs_all,

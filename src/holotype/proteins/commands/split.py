@@ -20,35 +20,40 @@ def _add_options(options: Options) -> None:
         choices=("c1", "c2", "c3"),
         help="c1 divides pairs; c2 holds proteins out; c3 divides proteins (Park and Marcotte 2012)",
     )
-    options.add_argument("--seed", type=int, required=True, metavar="N", help="decides the split")
-    options.add_argument("-o", "--output", required=True, metavar="FOLDER", help="a new folder")
+    options.add_argument("--seed", type=int, required=True, metavar="N", help="seed of the split")
+    options.add_argument(
+        "-o", "--output", required=True, metavar="FOLDER", help="write the parts to this folder"
+    )
     options.add_argument(
         "--fractions",
         type=_fractions,
         default=(0.8, 0.1, 0.1),
         metavar="T,V,T",
-        help="of train, val and test (default: 0.8,0.1,0.1)",
+        help="fractions of train, val and test (default: 0.8,0.1,0.1)",
     )
     options.add_argument(
-        "--sequences", action="append", metavar="FASTA", help="keeps near-duplicates on one side; repeatable"
+        "--sequences",
+        action="append",
+        metavar="FASTA",
+        help="sequences, to keep near-duplicates in one part; repeatable",
     )
     options.add_argument(
         "--max-identity",
         type=float,
         metavar="P",
-        help="keep proteins more alike than this on one side, such as 0.4 (needs --sequences)",
+        help="keep proteins more similar than this in one part, such as 0.4 (needs --sequences)",
     )
     options.add_argument(
         "--tool",
         choices=("mmseqs", "cd-hit", "kmer"),
-        help="what compares sequences (default: the first that is installed; kmer is an approximation)",
+        help="the tool that compares sequences (default: the first installed; kmer is an approximation)",
     )
     options.add_argument("--overwrite", action="store_true", help="replace files that exist")
     options.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    """Divide the pairs, write the parts, and print what came out."""
+    """Divide the pairs, write the parts, and print the result."""
     from holotype.proteins.data.datasets import split_files
 
     if arguments.sequences is None and (arguments.max_identity is not None or arguments.tool is not None):

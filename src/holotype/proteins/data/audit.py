@@ -1,4 +1,4 @@
-"""The split audit: has training seen what the test is about?
+"""The split audit: what the parts of a split have in common.
 
 ===========================================  ======  ======  ======
 found between two parts                      ``c1``  ``c2``  ``c3``
@@ -155,12 +155,16 @@ class Audit:
         protocol = self.protocol or "c1"
         lines = [str(one) for one in self.problems]
         raise LeakageError(
-            f"training would see what the test is about: {_RULE[protocol]}.\n{bulleted(lines)}",
+            f"the parts of this split share what its protocol forbids: {_RULE[protocol]}.\n{bulleted(lines)}",
             given=self.protocol,
             problems=lines,
-            hint=f"Divide it again: holotype split PAIRS --protocol {protocol} --seed 1"
+            hint=f"Split the pairs again: holotype split PAIRS --protocol {protocol} --seed 1"
             + (" --sequences FASTA --max-identity 0.4" if protocol != "c1" else "")
-            + ("; or say what the split is: protocol c1" if protocol != "c1" and self._fits_c1() else "")
+            + (
+                "; or state the protocol that the split fulfils: c1"
+                if protocol != "c1" and self._fits_c1()
+                else ""
+            )
             + ".",
         )
 

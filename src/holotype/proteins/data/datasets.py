@@ -50,7 +50,7 @@ class Dataset:
         splits: the pairs of ``"train"``, ``"val"`` and ``"test"``, as far as there are any; or all of them
             as ``"pairs"`` where nothing is split. Every protein in them has a sequence.
         digests: role -> sha256 of the file's bytes.
-        notes: what was found and put right, and what the publisher wants known.
+        notes: what was corrected, and the notes of the publisher.
         protocol: what the split promises, or None.
         info: the entry, if it is a registered one.
         split_by: how it was split here: protocol, seed and so on; or None.
@@ -82,11 +82,11 @@ class Dataset:
 
         Args:
             protocol: ``"c1"``, ``"c2"`` or ``"c3"``.
-            seed: another one gives another split.
+            seed: of the random numbers.
             fractions: of the pairs, for train, val and test.
-            max_identity: under c2 and c3, keep proteins more alike than this on one side; at most, and by
-                default, what the audit takes for near-duplicates.
-            tool: what compares sequences, see `similarity.cluster_sequences`; by default the
+            max_identity: under c2 and c3, keep proteins more similar than this in one part; at most, and by
+                default, the threshold of the audit for near-duplicates.
+            tool: the tool that compares sequences, see `similarity.cluster_sequences`; by default the
                 k-mer screen where there is no `max_identity`, and else the best that is installed.
 
         Raises:
@@ -146,22 +146,22 @@ def split_files(
 ) -> Splits:
     """Divide a file of pairs, and write the parts to a folder.
 
-    ``train.tsv``, ``val.tsv`` and ``test.tsv`` hold the pairs, ``split.json`` how they came about; with
-    sequences there is a ``dataset.yaml``, so that `load_dataset` takes the folder.
+    ``train.tsv``, ``val.tsv`` and ``test.tsv`` hold the pairs, ``split.json`` records how they were
+    made; with sequences there is a ``dataset.yaml``, so that `load_dataset` takes the folder.
 
     Args:
         pairs: as for `holotype.proteins.data.pairs.read_pairs`.
-        folder: made if need be.
+        folder: created if it does not exist.
         protocol: as for `Dataset.split`, and so are the other arguments below.
-        seed: another one gives another split.
+        seed: of the random numbers.
         fractions: of the pairs, for train, val and test.
-        sequences: FASTA files; without them, similar proteins are not kept on one side.
-        max_identity: keep proteins more alike than this on one side.
-        tool: what compares sequences.
-        overwrite: replace files that are there.
+        sequences: FASTA files; without them, similar proteins may be in different parts.
+        max_identity: keep proteins more similar than this in one part.
+        tool: the tool that compares sequences.
+        overwrite: replace files that exist.
 
     Raises:
-        DataError: a file that cannot be used, is there already, or pairs that cannot be divided in this way.
+        DataError: a file cannot be used or exists already, or the pairs cannot be divided in this way.
     """
     from holotype.proteins.data.splits import split_pairs
 
@@ -169,7 +169,7 @@ def split_files(
     names = [*(f"{part}.tsv" for part in PARTS), "split.json", "dataset.yaml"]
     own = [folder / name for name in names if (folder / name).resolve() == Path(pairs).resolve()]
     if own:
-        raise DataError(f"{own[0]} is what is to be split; it is not replaced.", given=str(own[0]))
+        raise DataError(f"{own[0]} is the input, so it is not replaced.", given=str(own[0]))
     check_new(*(folder / name for name in names), overwrite=overwrite)
     files = [Path(pairs)]
     how: dict[str, Any] = {}
@@ -177,7 +177,7 @@ def split_files(
         made = split_pairs(found := read_pairs(pairs), protocol=protocol, seed=seed, fractions=fractions)
         told = list(found.report.lines()) if found.report else []
         if protocol != "c1":
-            told.append("no sequences were given: similar proteins may be on two sides")
+            told.append("no sequences were given: similar proteins may be in different parts")
         made.notes = (*told, *made.notes)
     else:
         listed = [Path(one) for one in ([sequences] if isinstance(sequences, (str, Path)) else sequences)]
@@ -228,7 +228,7 @@ def load_dataset(
 
     Raises:
         UnknownDatasetError: no dataset, and no file, has that name.
-        ConfigError: a mapping that makes no dataset; it lists every problem.
+        ConfigError: the mapping is not a dataset; the message lists every problem.
         DataError: a file that cannot be used, or in which no pair is left.
         StoreError: a file of a registered dataset cannot be fetched.
     """
@@ -241,7 +241,7 @@ def load_dataset(
 
 
 def is_file(source: str | Path) -> bool:
-    """Does `load_dataset` take this for a file or folder, not for a registered name?"""
+    """Whether `load_dataset` reads this as a file or folder, not as a registered name."""
     return _as_path(source, Path()) is not None
 
 
@@ -270,7 +270,7 @@ def _as_path(source: str | Path, folder: Path) -> Path | None:
         )
     if path.is_file():
         raise DataError(
-            f"{path} is a file of pairs or sequences, perhaps; a dataset needs both.",
+            f"{path} is one file; a dataset needs pairs and sequences.",
             given=str(source),
             hint="Write {pairs: FILE, sequences: FILE} or {train: …, val: …, test: …, sequences: …}.",
         )

@@ -10,7 +10,7 @@ protocol  of a test pair, training has seen                   how the pairs are 
 
 Under c2 and c3 the pairs that fit no set are dropped and counted. Under c3 these are the pairs that cross
 from one set to another, so proteins are divided such that few pairs cross and each set gets its share of the
-pairs and of the positives. With clusters, similar proteins stay on one side.
+pairs and of the positives. With clusters, similar proteins stay in one part.
 
 A split depends only on the names, the pairs, the labels and the seed: not on the order of the rows, on which
 protein of a pair comes first, or on the platform.
@@ -78,11 +78,11 @@ def split_pairs(
 
     Args:
         pairs: what to divide; the rules of `pairs` are applied first, because a repeated pair could
-            land on two sides.
+            be in two parts.
         protocol: ``"c1"``, ``"c2"`` or ``"c3"``.
         seed: a whole number from 0.
         fractions: shares of the kept pairs for train, val and test. A part of 0 is left out.
-        clusters: name -> cluster of every protein; proteins of one cluster stay on one side.
+        clusters: name -> cluster of every protein; proteins of one cluster stay in one part.
 
     Returns:
         The parts; rows in the order of `pairs`.

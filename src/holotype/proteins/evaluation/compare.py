@@ -77,8 +77,8 @@ class Comparison:
         pairs: the number of test pairs.
         positives: the number of positive pairs.
         subset: "all", or the class of pairs that was compared.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
     """
 
     metric: str
@@ -139,8 +139,8 @@ def compare_runs(
         metric: one of `holotype.proteins.evaluation.metrics.METRICS`, or ``precision@<k>``.
         subset: "all", or a class of the first run's file: "C1", "C2" or "C3".
         threshold: for metrics that need one.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
 
     Raises:
         DataError: fewer than two runs; a folder without predictions; runs whose pairs or labels differ; an

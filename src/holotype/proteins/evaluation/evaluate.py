@@ -75,8 +75,8 @@ def evaluate_predictions(
         title: of the report.
         about: plain values that are kept with the figures: data, split, model, digests.
         notes: what a reader must know.
-        resamples: of the bootstrap; 0 for no intervals (and no verdict).
-        seed: of the bootstrap.
+        resamples: number of bootstrap resamples; 0 for no intervals (and no verdict).
+        seed: seed of the bootstrap.
 
     Raises:
         DataError: labels that are not binary, scores that are not finite, arrays of different lengths.
@@ -231,8 +231,8 @@ def evaluate_file(
             them, and the scores are divided by it (probabilities as their logits).
         probabilities: as for `evaluate_predictions`.
         threshold: as for `evaluate_predictions`.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
 
     Raises:
         DataError: a file cannot be used; a protein has no sequence or embedding; a validation pair is also a
@@ -299,8 +299,8 @@ def evaluate_model(
         output: a folder for the report, the figures and the predictions; None to write nothing.
         overwrite: replace an earlier report there.
         threshold: as for `evaluate_predictions`.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
         device: where the model runs.
         progress: called with the pairs scored and the pairs in all.
 

@@ -114,8 +114,8 @@ class Evaluation:
         temperature: the logits were divided by it; or None.
         about: data, split, model, digests, as plain values.
         notes: what a reader must know.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
     """
 
     title: str

@@ -57,7 +57,7 @@ class SplitPart:
             that are divided already to it, and then it is the only key.
         seed: another one gives another split.
         fractions: of the pairs, for train, val and test.
-        max_identity: keep proteins more alike than this on one side.
+        max_identity: keep proteins more similar than this in one part.
         tool: what compares sequences.
     """
 

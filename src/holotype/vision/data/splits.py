@@ -109,8 +109,8 @@ def raise_if_shared(splits: Mapping[str, ImageTable]) -> None:
             lines.append(f"{found}: {examples}{more}")
     if lines:
         raise LeakageError(
-            "training would see what the test is about: no image may be in two parts.\n" + bulleted(lines),
+            "the same images are in two parts of the data.\n" + bulleted(lines),
             problems=lines,
-            hint="Remove them from one part, or have all divided here: {images: DIR, split: {fractions: "
-            "[0.8, 0.1, 0.1], seed: 0}}.",
+            hint="Remove them from one part, or let Holotype split the images: "
+            "{images: DIR, split: {fractions: [0.8, 0.1, 0.1], seed: 0}}.",
         )

@@ -162,7 +162,7 @@ def test_one_name_in_two_zoos_has_to_be_qualified(zoo):
         ("[toy\n", "datasets.toml:"),
         (b"\xff\xfe", "datasets.toml:"),
         ("toy = 3\n", "is not a table"),
-        ("[toy]\ndescription = 'x'\n", "files: there are none"),
+        ("[toy]\ndescription = 'x'\n", "files: none of a known role"),
         (table(more="colour = 'red'"), "colour: no such key"),
         (table(more="protocol = 'c7'"), "protocol: one of"),
         (table(more="species = 'yeast'"), "species: expected a list"),
@@ -307,7 +307,7 @@ def test_files_that_are_not_there_or_are_no_dataset(folder):
     with pytest.raises(DataError, match="cannot be read") as caught:
         load_dataset({"pairs": "al.tsv", "sequences": "seqs.fasta"}, relative_to=folder)
     assert str(folder / "all.tsv") in caught.value.nearest
-    with pytest.raises(DataError, match="a dataset needs both"):
+    with pytest.raises(DataError, match="a dataset needs pairs and sequences"):
         load_dataset(str(folder / "all.tsv"))
     with pytest.raises(ConfigError):
         load_dataset(folder / "absent.yaml")
