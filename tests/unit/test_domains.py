@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from holotype.datasets import get_dataset_info, is_registered, list_datasets
-from holotype.domains import DOMAINS, Domain, domain_of, domains
+from holotype.datasets import dataset_problems, get_dataset_info, is_registered, list_datasets
+from holotype.domains import DOMAINS, DatasetKind, Domain, domain_of, domains
 from holotype.entry_points import resolve
 from holotype.options import from_0, from_1, share
 from holotype.tasks import Task
@@ -48,6 +48,25 @@ def test_datasets_by_what_they_hold() -> None:
     assert is_registered("digits", "images")
     assert not is_registered("digits", "pairs")
     assert (get_dataset_info("guo_yeast").holds, get_dataset_info("guo_yeast").parts) == ("pairs", ("pairs",))
+
+
+def test_a_domain_may_have_several_kinds_of_datasets(here, monkeypatch) -> None:
+    spoken = DatasetKind("voices", frozenset({"voices"}), ("voices",), "audio:read", metadata={"accent": str})
+    notes = DatasetKind("songs", frozenset({"songs"}), ("songs",), "audio:read", metadata={"genres": list})
+    monkeypatch.setattr("holotype.datasets.domains", lambda: [Domain("audio", datasets=(spoken, notes))])
+    files = "url = 'https://x.invalid/a'\nsha256 = '" + "0" * 64 + "'\n"
+    here.write(
+        {
+            "src/model/__init__.py": "",
+            "src/model/datasets.toml": f"[a]\naccent = 'Scots'\n[a.files.voices]\n{files}"
+            f"[b]\ngenres = ['folk', 'jazz']\n[b.files.songs]\n{files}"
+            f"[c]\naccent = 'Scots'\n[c.files.songs]\n{files}",
+        }
+    )
+    assert list_datasets(zoo="src.model") == ["a", "b"]
+    assert get_dataset_info("a").metadata == {"accent": "Scots"}
+    assert get_dataset_info("b").to_dict()["genres"] == ["folk", "jazz"]
+    assert any("[c] accent: no such key" in problem for problem in dataset_problems())
 
 
 def test_types_of_options() -> None:
