@@ -153,7 +153,7 @@ def test_a_folder_in_use_is_left_alone(project: tuple[dict[str, Any], RunResult]
 def test_a_leak_is_refused_before_anything_is_written(recipe: dict[str, Any], tmp_path: Path) -> None:
     val, training = Path(recipe["data"]["val"]), Path(recipe["data"]["train"])
     val.write_text(val.read_text() + training.read_text().splitlines()[0] + "\n")
-    with pytest.raises(LeakageError, match="share what its protocol forbids"):
+    with pytest.raises(LeakageError, match="the parts of this split overlap"):
         train(recipe, output=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -155,16 +155,12 @@ class Audit:
         protocol = self.protocol or "c1"
         lines = [str(one) for one in self.problems]
         raise LeakageError(
-            f"the parts of this split share what its protocol forbids: {_RULE[protocol]}.\n{bulleted(lines)}",
+            f"the parts of this split overlap: {_RULE[protocol]}.\n{bulleted(lines)}",
             given=self.protocol,
             problems=lines,
             hint=f"Split the pairs again: holotype split PAIRS --protocol {protocol} --seed 1"
             + (" --sequences FASTA --max-identity 0.4" if protocol != "c1" else "")
-            + (
-                "; or state the protocol that the split fulfils: c1"
-                if protocol != "c1" and self._fits_c1()
-                else ""
-            )
+            + ("; or state that the split is of protocol c1" if protocol != "c1" and self._fits_c1() else "")
             + ".",
         )
 
