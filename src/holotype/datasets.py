@@ -293,7 +293,7 @@ def _zoos() -> list[ZooSpec]:
     from holotype.catalog.registry import default_registry
     from holotype.catalog.zoos import find_zoos
 
-    return find_zoos(default_registry._added)[0]
+    return find_zoos(default_registry._state.added)[0]
 
 
 def _tables_of(path: Path) -> Iterator[Path]:

@@ -1,6 +1,6 @@
 """The catalog: which names there are, and what each is bound to.
 
-What happens on ``create_model("v2")``, file by file, each of which imports only those before it:
+The files, bottom up: each imports only those before it.
 
 1. `zoos` finds the zoos: packages, and where their files lie. Nothing is imported.
 2. `scan` reads one file as source: its decorators, classes, signatures.
@@ -10,8 +10,14 @@ What happens on ``create_model("v2")``, file by file, each of which imports only
 5. `index` keeps all that between processes, and reads only what has changed (`zoo_files`).
 6. `providers` hand over what is known: scanned zoos, this process, installed packages.
 7. `entries` holds one `Entry` for each registration; a `Catalog` is all of them at one moment.
-8. `registry` finds ``v2`` there, checks the `parameters`, imports its module, calls the class, and leaves its
-   name and config on the network (`network_record`, `values`).
+8. `state` holds the catalog of a registry and decides when to look again.
+9. `registry` has the functions: it finds a name, checks the `parameters`, calls the class, and leaves its name
+   and config on the network (`network_record`, `values`).
+
+What happens on ``create_model("v2")`` runs top down: `registry` asks `state` for the entry. In a new process,
+`state` makes a catalog: `zoos` lists the zoos, `providers` asks `index` for each, and `index` walks its files
+(`zoo_files`) and reads those that changed by `scan`, `link` and, where it must, `probe`. Then `state` imports
+the module of ``v2``, and `registry` builds it.
 
 `where` and `config` read filters and config files; `zoo_module` is the code of a zoo's package.
 """

@@ -356,7 +356,7 @@ class Catalog:
                     found.append(family.member(name, config))
         return found
 
-    def known(self, zoo: str | None, name: str) -> list[Entry]:
+    def find_any(self, zoo: str | None, name: str) -> list[Entry]:
         """What `find` finds, or else `find_in_grammars`."""
         return self.find(zoo, name) or self.find_in_grammars(zoo, name)
 

@@ -191,7 +191,7 @@ class Index:
             self._snapshots[spec] = known
         return known
 
-    def known(self, spec: ZooSpec) -> Snapshot:
+    def last(self, spec: ZooSpec) -> Snapshot:
         """The zoo as it was at the last look."""
         return self._snapshots.get(spec) or self.look(spec)
 
@@ -206,7 +206,7 @@ class Index:
 
     def counts(self, spec: ZooSpec) -> dict[str, int]:
         """The parameter counts that were remembered for a zoo as it was at the last look."""
-        snapshot = self.known(spec)
+        snapshot = self.last(spec)
         if snapshot.counts is None:
             import json
 
@@ -220,7 +220,7 @@ class Index:
         """Remember a parameter count, until the zoo changes."""
         counts = self.counts(spec)
         counts[name] = params
-        self._write(_key_of(spec), "counts", [_json(counts)], self.known(spec).stamp)
+        self._write(_key_of(spec), "counts", [_json(counts)], self.last(spec).stamp)
 
     def recall(self, path: str, content: bytes) -> list[tuple[str | None, str]] | None:
         """The names and modules of the zoos that a file names, if its content is still the same."""

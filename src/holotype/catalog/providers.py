@@ -60,12 +60,12 @@ class ScannedZoo:
         reading = self._reading()
         return [*reading.entries.values(), *reading.problems]
 
-    def known(self) -> dict[tuple[str, str, str], Entry]:
+    def last(self) -> dict[tuple[str, str, str], Entry]:
         """The entries by their keys, as they were at the last look."""
         return self._reading().entries
 
     def _reading(self) -> _Reading:
-        snapshot = self._index.known(self.spec)
+        snapshot = self._index.last(self.spec)
         if self._read is None or self._read.snapshot is not snapshot or self._environment != environment():
             self._read, self._environment = _Reading(snapshot), environment()
         return self._read
@@ -76,11 +76,11 @@ class Session:
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str, str], Entry] = {}
-        self.version = 0
+        self._version = 0
 
     def stamp(self) -> object:
         """How often something was registered that no file registers."""
-        return self.version
+        return self._version
 
     def entries(self) -> list[Entry]:
         """All of them, in their order."""
@@ -90,9 +90,10 @@ class Session:
         """The entry under a key."""
         return self._entries.get(key)
 
-    def add(self, entry: Entry) -> None:
-        """Add an entry, or replace the one under its key."""
+    def add(self, entry: Entry, *, is_new: bool) -> None:
+        """Add an entry, or replace the one under its key; `is_new` unless a file registers the same."""
         self._entries[entry.key] = entry
+        self._version += is_new
 
 
 class InstalledProvider:

@@ -1,8 +1,8 @@
 """The registry: names in, code out.
 
-`Zoo` is the view of one zoo and offers the functions that find, build and register. `Registry` is the view of
-all zoos at once and holds the state: the session's registrations, the index, the catalog as it was last seen.
-The default one is `holotype.registry`. Nothing here imports torch, or a model file, until a network is built.
+`Registry` offers the functions that register, find and build for all zoos at once; `Zoo` offers them for one
+zoo. Both are views of one `State`. The default registry is `holotype.registry`. Nothing here imports torch, or
+a model file, until a network is built.
 
 The two front ends of the field are one: `get_available_models` is `list_models` in registration order,
 `net_factory` is `create_model` with the words of vision.
@@ -12,19 +12,10 @@ from __future__ import annotations
 
 import os
 import sys
-from threading import RLock
 
-from holotype.catalog.entries import Catalog, Entry, file_stamp, zoo_for_module
-from holotype.catalog.index import Index
-from holotype.catalog.providers import InstalledProvider, ScannedZoo, Session, installed_providers
-from holotype.catalog.zoos import (
-    SESSION,
-    ZooSpec,
-    find_zoos,
-    is_probing,
-    locate,
-    named_zoo,
-)
+from holotype.catalog.entries import Entry, file_stamp
+from holotype.catalog.state import State
+from holotype.catalog.zoos import SESSION, ZooSpec, is_probing, named_zoo
 from holotype.entry_points import import_path
 from holotype.errors import (
     AmbiguousNameError,
@@ -48,30 +39,19 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from holotype.catalog.providers import Provider
-    from holotype.errors import MissingExtraError
+    from holotype.catalog.entries import Catalog
     from holotype.records import ModelInfo, PretrainedMetadata, Problem, ZooInfo
 
     Globs = str | Iterable[str]
     Target = TypeVar("Target", bound=Callable[..., Any])
 
 
-class Zoo:
-    """One zoo of a registry: the same functions, and names need no zoo in front of them.
+class _View:
+    """The functions of a registry, for all zoos (`Registry`) or for one (`Zoo`)."""
 
-    Attributes:
-        name: the zoo's name.
-    """
-
-    name: str
-
-    def __init__(self, registry: Registry, name: str) -> None:
-        self._registry = registry
-        self._scope: str | None = name
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"<Zoo {self.name!r}>"
+    def __init__(self, state: State, scope: str | None) -> None:
+        self._state = state
+        self._scope = scope
 
     # -- register --------------------------------------------------------------------------------
 
@@ -127,7 +107,7 @@ class Zoo:
             kind = "class" if isinstance(target, type) else "builder"
             chosen = task if task is not None else _task_of(target)
             entry = self._session_entry(kind, name, target, chosen, detail)
-            self._registry._add(entry, replace=replace)
+            self._state.add(entry, replace=replace)
             return target
 
         return register
@@ -178,7 +158,7 @@ class Zoo:
         task = metadata.pop("task", None) or _task_of(cls)
         detail = described(freeze(metadata, f"metadata of {name!r}")) | {"config": encode(frozen)}
         entry = self._session_entry("config", name, cls, task, detail)
-        self._registry._add(entry, replace=replace)
+        self._state.add(entry, replace=replace)
 
     def register_weights(self, name: str, metadata: Mapping[str, Any], *, replace: bool = False) -> None:
         """Register a pretrained entry. It is checked at once, wholly.
@@ -212,7 +192,7 @@ class Zoo:
         detail = {"metadata": encode(freeze(metadata)), "network": network}
         entry = self._session_entry("weights", name, None, record.task or task, detail)
         entry.network = network
-        self._registry._add(entry, replace=replace)
+        self._state.add(entry, replace=replace)
 
     def register_alias(
         self, alias: str, target: str, *, deprecated: str | bool | None = None, replace: bool = False
@@ -234,17 +214,17 @@ class Zoo:
         entry = self._session_entry("alias", alias, None, None, {"target": found, "deprecated": deprecated})
         if found in (alias, f"{entry.zoo}/{alias}"):
             raise DuplicateNameError(f"{alias!r} cannot be an alias of itself.", given=alias)
-        self._registry._add(entry, replace=replace)
+        self._state.add(entry, replace=replace)
 
     def _target(self, name: str) -> tuple[str, str | None]:
         """The full name and the task of an architecture that something registered here refers to.
 
         One of the same zoo goes before one of another.
         """
-        zoo = self._registry._zoo_of(_caller()[0], self._scope)
+        zoo = self._state.zoo_of(_caller()[0], self._scope)
         given, short = split_qualified(name) if isinstance(name, str) else (None, "")
         try:
-            if given is None and self._scope is None and self._registry._known().find(zoo, short):
+            if given is None and self._scope is None and self._state.last().find(zoo, short):
                 name = f"{zoo}/{short}"
             found = self._find(name, None, broken=True)
         except UnknownModelError:
@@ -257,9 +237,9 @@ class Zoo:
         own = getattr(target, "__module__", None) if kind in ("class", "builder") else None
         module, file, line = _caller(own)
         if module == "__main__":  # a file of a zoo that is run as a script is that file
-            module = self._registry._module_of(file) or module
+            module = self._state.module_of(file) or module
             own = module if own == "__main__" else own
-        zoo = self._registry._zoo_of(module, self._scope, defined=kind in ("class", "builder"))
+        zoo = self._state.zoo_of(module, self._scope, defined=kind in ("class", "builder"))
         home = own or module
         if task is not None:
             task = check_name(str(task), "task")
@@ -317,13 +297,13 @@ class Zoo:
         """
         if order not in ("name", "registered"):
             raise ValueError(f"order is 'name' or 'registered', not {order!r}")
-        catalog = self._registry._look()
+        catalog = self._state.look()
         entries = self._filtered(catalog, catalog.models, include_filter, exclude, task, zoo)
         if pretrained is not None:
             filled = {e.architecture for e in catalog.weights}
             entries = [e for e in entries if ((e.zoo, e.name) in filled) == pretrained]
         if where is not None:
-            entries = self._where(entries, where, lambda entry: self._registry._info(entry, catalog))
+            entries = self._where(entries, where, lambda entry: self._state.info(entry, catalog))
         return self._names(catalog, entries, order)
 
     def list_pretrained_models(
@@ -356,7 +336,7 @@ class Zoo:
         """
         if order not in ("name", "registered"):
             raise ValueError(f"order is 'name' or 'registered', not {order!r}")
-        catalog = self._registry._look()
+        catalog = self._state.look()
         entries = self._filtered(catalog, catalog.weights, include_filter, exclude, task, zoo)
         if network is not None:
             found = self._find(network, catalog)
@@ -371,9 +351,9 @@ class Zoo:
                     given=format,
                     nearest=nearest(format, FORMATS),
                 )
-            entries = [e for e in entries if format in self._registry._pretrained(e, catalog).formats]
+            entries = [e for e in entries if format in self._state.pretrained(e, catalog).formats]
         if where is not None:
-            entries = self._where(entries, where, lambda entry: self._registry._pretrained(entry, catalog))
+            entries = self._where(entries, where, lambda entry: self._state.pretrained(entry, catalog))
         return self._names(catalog, entries, order, weights=True)
 
     def get_available_models(self) -> list[str]:
@@ -382,11 +362,11 @@ class Zoo:
         Of a zoo: its own, and what was registered through it. Of the default registry: those of the
         protein zoo, then whatever the project and the session registered.
         """
-        catalog = self._registry._look()
+        catalog = self._state.look()
         entries = catalog.models
         if self._scope is not None:
             entries = catalog.seen_through(self._scope, entries)
-        elif self._registry.discovers:
+        elif self._state.discovers:
             left_out = FIRST_PARTY.keys() - {DEFAULT_ZOO}
             entries = [entry for entry in entries if entry.zoo not in left_out]
         return self._names(catalog, entries, "registered")
@@ -399,14 +379,14 @@ class Zoo:
         Raises:
             UnknownModelError, AmbiguousNameError: with the nearest names, or the qualified ones.
         """
-        catalog = self._registry._look()
-        return self._registry._info(self._find(name, catalog, broken=True), catalog)
+        catalog = self._state.look()
+        return self._state.info(self._find(name, catalog, broken=True), catalog)
 
     def get_model_infos(self, names: Iterable[str]) -> list[ModelInfo]:
         """`get_model_info` of many names, in one look at the zoos."""
-        catalog = self._registry._look()
+        catalog = self._state.look()
         found = [self._find(name, catalog, broken=True) for name in names]
-        return [self._registry._info(entry, catalog) for entry in found]
+        return [self._state.info(entry, catalog) for entry in found]
 
     def get_model_lines(self, names: Iterable[str]) -> list[dict[str, Any]]:
         """What a list shows of many names, without reading signatures.
@@ -415,14 +395,14 @@ class Zoo:
             For each name: ``params``, ``size`` (height, width), ``pretrained`` (how many entries), ``task``,
             ``zoo`` and ``description``; None for what is not known.
         """
-        catalog = self._registry._look()
+        catalog = self._state.look()
         entries = [self._find(name, catalog, broken=True) for name in names]
         counts: dict[tuple[str, str], int] = {}
         for weights in catalog.weights:
             counts[weights.architecture] = counts.get(weights.architecture, 0) + 1
         return [
             {
-                **entry.summary(self._registry._count_of(entry)),
+                **entry.summary(self._state.count_of(entry)),
                 "pretrained": counts.get((entry.zoo, entry.name)),
             }
             for entry in entries
@@ -434,13 +414,13 @@ class Zoo:
         Raises:
             UnknownPretrainedError, AmbiguousNameError: with the nearest names, or the qualified ones.
         """
-        catalog = self._registry._look()
-        return self._registry._pretrained(self._find_weights(name, catalog), catalog)
+        catalog = self._state.look()
+        return self._state.pretrained(self._find_weights(name, catalog), catalog)
 
     def get_pretrained_metadatas(self, names: Iterable[str]) -> list[PretrainedMetadata]:
         """`get_pretrained_metadata` of many names, in one look at the zoos."""
-        catalog = self._registry._look()
-        return [self._registry._pretrained(self._find_weights(name, catalog), catalog) for name in names]
+        catalog = self._state.look()
+        return [self._state.pretrained(self._find_weights(name, catalog), catalog) for name in names]
 
     def get_model_class(self, name: str) -> type:
         """The class behind a name. Its module is imported; no other model's is.
@@ -451,7 +431,7 @@ class Zoo:
             RegistryError: the name is a builder function's.
         """
         entry = self._find(name)
-        target = self._registry._load(entry)
+        target = self._state.load(entry)
         if not isinstance(target, type):
             raise RegistryError(
                 f"{entry.name!r} is built by the function {entry.detail.get('qualname')}, not by a class.",
@@ -465,9 +445,7 @@ class Zoo:
         if not isinstance(name, str):
             return False
         zoo, short = split_qualified(name)
-        found = self._candidates(self._registry._known(), zoo, short)
-        if len(found) != 1 or not self._registry._is_fresh(found[0]):
-            found = self._candidates(self._registry._look(), zoo, short)
+        found, _ = self._state.find(lambda catalog: self._candidates(catalog, zoo, short))
         if len(found) == 1 and found[0].kind == "alias":
             try:
                 self._find(name, warn=False)
@@ -478,28 +456,18 @@ class Zoo:
     def pretrained_exists(self, name: str) -> bool:
         """Can a pretrained entry be looked up under this name?"""
         try:
-            self._find_weights(name, self._registry._look())
+            self._find_weights(name, self._state.look())
         except RegistryError:
             return False
         return True
 
     def list_tasks(self) -> list[str]:
         """Every task: the built-in ones, and those that zoos added."""
-        from holotype.tasks import Task
-
-        catalog = self._registry._look()
-        mine = [*catalog.models, *catalog.weights]
-        if self._scope is not None:
-            mine = catalog.seen_through(self._scope, mine)
-        builtin = [str(task) for task in Task]
-        if self._scope is not None:
-            builtin = [task for task in builtin if any(entry.task == task for entry in mine)]
-        added = {entry.task for entry in mine if entry.task} - set(builtin)
-        return builtin + sorted(added, key=natural_key)
+        return _tasks_of(self._state.look(), self._scope)
 
     def list_problems(self) -> list[Problem]:
         """Everything that keeps a model from being used or a zoo from being found."""
-        problems = self._registry._look().problems
+        problems = self._state.look().problems
         return [problem for problem in problems if self._scope in (None, problem.zoo)]
 
     # -- build -----------------------------------------------------------------------------------
@@ -526,12 +494,12 @@ class Zoo:
             from holotype.catalog.parameters import check, problems_with
 
             if problems_with(full, parameters, open_parameters=is_open):  # of an earlier state of the file?
-                entry = self._find(name, self._registry._look(), warn=False)
+                entry = self._find(name, self._state.look(), warn=False)
                 full = {**entry.config(), **params}
                 parameters, is_open = entry.parameters()
             if parameters is not None:
                 check(full, parameters, of=name, open_parameters=is_open)
-        target = self._registry._load(entry)
+        target = self._state.load(entry)
         if parameters is None:
             from holotype.catalog.parameters import check, from_facts, to_facts
 
@@ -614,7 +582,7 @@ class Zoo:
             network = self.create_model(f"{entry.zoo}/{entry.name}", **params)
         count = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
         if not params:
-            self._registry._remember_count(entry, count)
+            self._state.remember_count(entry, count)
         return count
 
     # -- shared ----------------------------------------------------------------------------------
@@ -629,7 +597,7 @@ class Zoo:
         zoo: str | None,
     ) -> list[Entry]:
         if zoo is not None:
-            self._registry._check_zoo(zoo, catalog)
+            _check_zoo(zoo, catalog)
             zoo = zoo.lower()
             if self._scope not in (None, zoo):
                 return []
@@ -686,7 +654,7 @@ class Zoo:
         return [f"{entry.zoo}/{entry.name}" if entry.name in twice else entry.name for entry in entries]
 
     def _check_task(self, task: str) -> None:
-        known = self._registry.list_tasks()
+        known = _tasks_of(self._state.look(), None)
         if str(task).lower() not in known:
             raise UnknownTaskError(
                 f"no task named {str(task)!r}.",
@@ -702,11 +670,9 @@ class Zoo:
         if not isinstance(name, str):
             raise UnknownModelError(f"the name of a model is text, not {name!r}.", given=name)
         zoo, short = split_qualified(name)
-        may_be_stale = catalog is None
-        catalog = catalog or self._registry._known()
-        candidates = self._candidates(catalog, zoo, short)
-        if may_be_stale and not (len(candidates) == 1 and self._registry._is_fresh(candidates[0])):
-            catalog = self._registry._look()
+        if catalog is None:
+            candidates, catalog = self._state.find(lambda now: self._candidates(now, zoo, short))
+        else:
             candidates = self._candidates(catalog, zoo, short)
         if not candidates and zoo is not None and self._scope not in (None, zoo):
             raise UnknownModelError(
@@ -724,7 +690,7 @@ class Zoo:
         if candidates:
             entry = candidates[0]
             if entry.kind == "alias":
-                return self._registry._follow(entry, catalog, broken=broken, warn=warn)
+                return _followed(entry, catalog, broken=broken, warn=warn)
             if entry.problem is None or broken:
                 return entry
             raise BrokenModelError(
@@ -745,7 +711,7 @@ class Zoo:
 
     def _unknown(self, name: str, zoo: str | None, catalog: Catalog) -> UnknownNameError:
         if zoo is not None:
-            self._registry._check_zoo(zoo, catalog)
+            _check_zoo(zoo, catalog)
         short = split_qualified(name)[1]
         known = [entry.name for entry in catalog.models if zoo in (None, entry.zoo)]
         if any(entry.name == short and zoo in (None, entry.zoo) for entry in catalog.weights):
@@ -784,11 +750,11 @@ class Zoo:
                 hint="Write one of these names in full.",
             )
         if zoo is not None:
-            self._registry._check_zoo(zoo, catalog)
+            _check_zoo(zoo, catalog)
         known = [entry.name for entry in catalog.weights if zoo in (None, entry.zoo)]
         close = nearest(short, known)
         hint = f"See all {len(known)}: holotype list --pretrained"
-        architecture = catalog.known(zoo, short)
+        architecture = catalog.find_any(zoo, short)
         if architecture:
             entries = [e.name for e in catalog.weights if e.architecture[1] == architecture[0].name]
             close = entries[:5]
@@ -800,7 +766,22 @@ class Zoo:
         )
 
 
-class Registry(Zoo):
+class Zoo(_View):
+    """One zoo of a registry: the same functions, and names need no zoo in front of them.
+
+    Attributes:
+        name: the zoo's name.
+    """
+
+    def __init__(self, state: State, name: str) -> None:
+        super().__init__(state, name)
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<Zoo {self.name!r}>"
+
+
+class Registry(_View):
     """Names, and what is bound to them: the view of all zoos, and their state.
 
     The default registry (`holotype.registry`) finds zoos by itself. A registry of one's own starts empty,
@@ -820,26 +801,13 @@ class Registry(Zoo):
     """
 
     def __init__(self, zoos: Iterable[str] = (), *, discover: bool = False) -> None:
-        self._registry = self
-        self._scope = None
-        self.discovers = discover
-        self._lock = RLock()
-        self._session = Session()
-        self._overridden: set[tuple[str, str, tuple[Any, ...]]] = set()
-        self._index = Index(_probe)
-        self._added: tuple[ZooSpec, ...] = ()
-        self._specs: list[ZooSpec] | None = None
-        self._scanned: dict[ZooSpec, ScannedZoo] = {}
-        self._installed: dict[str, InstalledProvider] = {}
-        self._provided: dict[Provider, tuple[object, list[Entry | Problem]]] = {}
-        self._catalog: Catalog | None = None
-        self._catalog_stamp: tuple[Any, ...] = ()
+        super().__init__(State(discovers=discover), None)
         for module in zoos:
             self.add_zoo(module)
 
     def __repr__(self) -> str:
-        zoos = "discovering" if self.discovers else "own"
-        return f"<Registry: {zoos}, {len(self._session.entries())} registered in this process>"
+        zoos = "discovering" if self._state.discovers else "own"
+        return f"<Registry: {zoos}, {len(self._state.session.entries())} registered in this process>"
 
     # -- zoos ------------------------------------------------------------------------------------
 
@@ -853,14 +821,14 @@ class Registry(Zoo):
         Raises:
             InvalidNameError: it does not fit the grammar of names.
         """
-        specs = self._zoo_specs()
+        specs = self._state.specs()
         for spec in specs:
             if name in (spec.name, spec.module):
-                return Zoo(self, spec.name)
+                return Zoo(self._state, spec.name)
         for spec in specs:
             if isinstance(name, str) and spec.holds(name):
-                return Zoo(self, spec.name)
-        return Zoo(self, check_name(name.lower() if isinstance(name, str) else name, "zoo name"))
+                return Zoo(self._state, spec.name)
+        return Zoo(self._state, check_name(name.lower() if isinstance(name, str) else name, "zoo name"))
 
     def add_zoo(self, module: str, *, name: str | None = None) -> Zoo:
         """Read a zoo that neither the project nor a package names.
@@ -875,17 +843,14 @@ class Registry(Zoo):
         found = named_zoo(module, name, [".", *import_path()], "add_zoo", "code")
         if not isinstance(found, ZooSpec):
             raise UnknownZooError(f"{found.file} {found.message}.", given=module)
-        with self._lock:
-            if found not in self._added:
-                self._added = (*self._added, found)
-            self._specs = None
-        return Zoo(self, found.name)
+        self._state.add_zoo(found)
+        return Zoo(self._state, found.name)
 
     def list_zoos(self) -> list[ZooInfo]:
         """Every zoo, with where it was found and how much it holds."""
         from holotype.records import ZooInfo
 
-        catalog = self._look()
+        catalog = self._state.look()
         names = [spec.name for spec in catalog.specs]
         names += sorted({e.zoo for e in [*catalog.models, *catalog.weights]} - set(names))
         by_name = {spec.name: spec for spec in catalog.specs}
@@ -909,277 +874,70 @@ class Registry(Zoo):
     @property
     def cache_problem(self) -> str | None:
         """Why the index cannot be kept between processes, or None."""
-        return self._index.cache_problem
-
-    def _zoo_specs(self) -> list[ZooSpec]:
-        with self._lock:
-            if self._specs is None:
-                self._specs = find_zoos(self._added)[0] if self.discovers else list(self._added)
-            return self._specs
-
-    def _zoo_of(self, module: str, scope: str | None, *, defined: bool = False) -> str:
-        """A registration belongs to the zoo that its module is part of; else to the view it came through.
-
-        But what is `defined` in a package of its own (a class, a function) belongs to that package, and is
-        seen through the view, if the view is of a zoo that has files.
-        """
-        specs = self._zoo_specs()
-        for spec in specs:
-            if spec.holds(module):
-                return spec.name
-        if scope is not None and not (defined and any(spec.name == scope for spec in specs)):
-            return scope
-        return zoo_for_module(module, scope or SESSION)
-
-    def _module_of(self, file: str) -> str | None:
-        """The module that a file of a zoo is."""
-        for spec in self._zoo_specs():
-            start = os.path.join(spec.path, "") if spec.is_package else spec.path
-            path = os.path.abspath(file)
-            if path.startswith(start) and path.endswith(".py"):
-                return os.path.relpath(path, spec.root)[:-3].replace(os.sep, ".").removesuffix(".__init__")
-        return None
-
-    def _check_zoo(self, zoo: str, catalog: Catalog) -> None:
-        known = catalog.zoo_names()
-        if not isinstance(zoo, str) or zoo.lower() not in known:
-            raise UnknownZooError(
-                f"no zoo named {zoo!r}.",
-                given=zoo,
-                nearest=nearest(str(zoo), known),
-                hint="See them all: holotype zoos",
-            )
-
-    # -- the catalog -----------------------------------------------------------------------------
-
-    def _look(self) -> Catalog:
-        """Everything as it is now."""
-        with self._lock:
-            specs, problems = (
-                find_zoos(self._added, self._index) if self.discovers else (list(self._added), [])
-            )
-            self._specs = specs
-            providers = [] if is_probing() else self._providers(specs)
-            stamps = [provider.stamp() for provider in providers]
-            stamp = (self._session.version, problems, *zip(providers, stamps, strict=True))
-            if self._catalog is None or stamp != self._catalog_stamp:
-                provided = list(map(self._entries_of, providers, stamps))
-                self._provided = dict(zip(providers, zip(stamps, provided, strict=True), strict=True))
-                every = [*problems, *(entry for entries in provided for entry in entries)]
-                self._catalog = Catalog(specs, every, self._session.entries())
-                self._catalog_stamp = stamp
-            return self._catalog
-
-    def _providers(self, specs: list[ZooSpec]) -> list[Provider]:
-        self._scanned = {spec: self._scanned.get(spec) or ScannedZoo(spec, self._index) for spec in specs}
-        providers: list[Provider] = list(self._scanned.values())
-        if self.discovers and not self._index.remembers_only:
-            found = {provider.value: provider for provider in installed_providers()}
-            self._installed = {value: self._installed.get(value) or new for value, new in found.items()}
-            providers += self._installed.values()
-        return providers
-
-    def _entries_of(self, provider: Provider, stamp: object) -> list[Entry | Problem]:
-        known = self._provided.get(provider)
-        return known[1] if known is not None and known[0] == stamp else list(provider.entries())
-
-    def _known(self) -> Catalog:
-        """Everything as it was at the last look, with what this process registered since."""
-        with self._lock:
-            if self._catalog is None:
-                return self._look()
-            if self._catalog_stamp[0] != self._session.version:
-                known = [entry for _, entries in self._provided.values() for entry in entries]
-                every = [*self._catalog_stamp[1], *known]
-                self._catalog = Catalog(self._catalog.specs, every, self._session.entries())
-                self._catalog_stamp = (self._session.version, *self._catalog_stamp[1:])
-            return self._catalog
-
-    def _is_fresh(self, entry: Entry) -> bool:
-        """Is what is known of an entry certainly what its file says now? Looks at that one file."""
-        if entry.problem is not None:
-            return False
-        with self._lock:
-            spec = self._spec_of(entry)
-            return spec is None or self._index.known(spec).holds(entry.module, entry.detail.get("path"))
+        return self._state.index.cache_problem
 
     def use_index_only(self) -> None:
         """Read and run no file of a zoo that is not first-party; list what the index has of it."""
-        self._index.remembers_only = True
+        self._state.index.remembers_only = True
 
     def refresh(self) -> None:
         """Forget what was read from files, and read them again; also try failed imports again."""
-        with self._lock:
-            self._index.forget(self._zoo_specs())
-            self._catalog = None
-            self._provided = {}
-            self._look()
-
-    # -- registrations ---------------------------------------------------------------------------
-
-    def _add(self, entry: Entry, *, replace: bool) -> None:
-        identity = entry.identity()
-        with self._lock:
-            if (entry.zoo, entry.name, identity) in self._overridden and not replace:
-                return  # something took its place on purpose before its module was imported
-            other = self._session.get(entry.key)
-            if other is not None and not other.is_imported() and self._is_of_a_file(other):
-                other = None  # left by an import that failed
-            if not is_probing():
-                read, rivals = self._read_from_file(entry.key, identity)
-                if identity in rivals:
-                    return  # `list_problems` reports that two files claim this name; neither fails for it
-                other = other or read
-            if other is not None and other.identity() != identity:
-                if not replace:
-                    raise DuplicateNameError(
-                        f"{entry.name!r} is taken in zoo {entry.zoo!r}:\n"
-                        f"    first  {other.place()}\n    second {entry.place()}",
-                        given=entry.name,
-                        hint="Choose another name, or pass replace=True.",
-                    )
-                self._overridden.add((entry.zoo, entry.name, other.identity()))
-            self._overridden.discard((entry.zoo, entry.name, identity))
-            self._session.add(entry)
-            current = self._catalog.get(entry.key) if self._catalog else None
-            if current is None or current.from_session or current.identity() != identity:
-                self._session.version += 1  # an import that says what the index says changes nothing
-
-    def _is_of_a_file(self, entry: Entry) -> bool:
-        return any(spec.name == entry.zoo and spec.holds(entry.module) for spec in self._zoo_specs())
-
-    def _read_from_file(
-        self, key: tuple[str, str, str], identity: tuple[Any, ...]
-    ) -> tuple[Entry | None, list[tuple[Any, ...]]]:
-        """What the files of a zoo have under a name, and all identities if several files have it."""
-        spec = next((spec for spec in self._zoo_specs() if spec.name == key[0]), None)
-        if spec is None:
-            return None, []
-        zoo = self._scanned.setdefault(spec, ScannedZoo(spec, self._index))
-        found = zoo.known().get(key)
-        if found is not None and identity not in [found.identity(), *found.rivals]:
-            zoo.stamp()  # the last look may have been before an edit
-            found = zoo.known().get(key)
-        if found is None:
-            return None, []
-        return (None if found.kind == "broken" else found), found.rivals
+        self._state.refresh()
 
     def registered_by(self, module: str) -> list[dict[str, Any]]:
         """What the import of one module registered, as the index keeps it (for `holotype.catalog.probe`)."""
-        entries = self._session.entries()
+        entries = self._state.session.entries()
         return [entry.to_facts() for entry in entries if module in (entry.origin, entry.module)]
 
-    # -- one entry -------------------------------------------------------------------------------
 
-    def _follow(self, entry: Entry, catalog: Catalog, *, broken: bool, warn: bool) -> Entry:
-        names = [entry.name]
-        while entry.kind == "alias":
-            note = entry.detail.get("deprecated")
-            target = str(entry.detail["target"])
-            if note and warn:
-                import warnings
-
-                text = f": {note}" if isinstance(note, str) else ""
-                warnings.warn(
-                    f"{entry.name!r} is a deprecated name for {target!r}{text}", FutureWarning, stacklevel=4
-                )
-            zoo, short = split_qualified(target)
-            found = catalog.known(zoo or entry.zoo, short) or catalog.known(None, short)
-            if len(found) != 1 or found[0].name in names:
-                raise UnknownModelError(
-                    f"{entry.name!r} is an alias of {target!r}, which leads nowhere.", given=entry.name
-                )
-            entry = found[0]
-            names.append(entry.name)
-        if entry.problem is not None and not broken:
-            raise BrokenModelError(f"{entry.name!r} cannot be used: {entry.problem}", given=entry.name)
-        return entry
-
-    def _load(self, entry: Entry) -> Any:
-        """The class or function of an entry; imports its module, and no other model's."""
-        if entry.obj is not None:
-            return entry.obj
-        if "build" in entry.detail:
-            return self._builder_of(entry)
-        spec = next((spec for spec in self._zoo_specs() if spec.name == entry.zoo), None)
-        module = entry.module_to_import()
-        if spec is not None and spec.found_by != "first-party" and spec.root not in sys.path:
-            sys.path.insert(0, spec.root)
-        import importlib
-
-        try:
-            loaded = importlib.import_module(module)
-        except (Exception, SystemExit) as error:
-            raise _cannot_import(entry, module, error) from error
-        expected = _file_of(module, spec) if spec is not None else None
-        actual = getattr(loaded, "__file__", None)
-        if expected and actual and os.path.realpath(expected) != os.path.realpath(actual):
-            raise BrokenModelError(
-                f"{entry.name!r} is defined in {expected}, but {module!r} was imported from {actual}.",
-                given=entry.name,
-                hint="Two packages share a name; rename one, or remove the other from sys.path.",
-            )
-        with self._lock:
-            registered = self._session.get((entry.zoo, "model", entry.name))
-            if registered is None and self is not default_registry:  # there its decorator puts it
-                known = default_registry._session.entries()
-                registered = next(
-                    (e for e in known if (e.name, e.module) == (entry.name, entry.module)), None
-                )
-        if registered is not None and registered.obj is not None:
-            return registered.obj
-        target: Any = loaded
-        for part in str(entry.detail.get("qualname") or "").split("."):
-            target = getattr(target, part, None)
-        if target is None:
-            raise BrokenModelError(
-                f"{module} has no {entry.detail.get('qualname')!r}: it was imported before its file changed.",
-                given=entry.name,
-                hint="Start Python again.",
-            )
-        return target
-
-    def _builder_of(self, entry: Entry) -> Any:
-        """The function that a provider names, with the entry's name filled in."""
-        from functools import partial
-
-        from holotype.entry_points import resolve
-
-        build = str(entry.detail["build"])
-        try:
-            return partial(resolve(build), entry.name)
-        except (Exception, SystemExit) as error:
-            raise _cannot_import(entry, build, error) from error
-
-    def _info(self, entry: Entry, catalog: Catalog) -> ModelInfo:
-        return entry.info(
-            params=self._count_of(entry),
-            pretrained=catalog.pretrained_of(entry),
-            aliases=catalog.aliases_of(entry),
+def _check_zoo(zoo: str, catalog: Catalog) -> None:
+    known = catalog.zoo_names()
+    if not isinstance(zoo, str) or zoo.lower() not in known:
+        raise UnknownZooError(
+            f"no zoo named {zoo!r}.",
+            given=zoo,
+            nearest=nearest(str(zoo), known),
+            hint="See them all: holotype zoos",
         )
 
-    def _pretrained(self, entry: Entry, catalog: Catalog) -> PretrainedMetadata:
-        networks = catalog.known(*entry.architecture)
-        return entry.pretrained(task=networks[0].task if networks else None)
 
-    def _count_of(self, entry: Entry) -> int | None:
-        with self._lock:
-            spec = self._spec_of(entry)
-            return entry.counted if spec is None else self._index.counts(spec).get(entry.name)
+def _tasks_of(catalog: Catalog, scope: str | None) -> list[str]:
+    """Every task, built in or not; of one zoo, those of its models."""
+    from holotype.tasks import Task
 
-    def _remember_count(self, entry: Entry, count: int) -> None:
-        with self._lock:
-            spec = self._spec_of(entry)
-            if spec is None:
-                entry.counted = count
-            else:
-                self._index.remember_count(spec, entry.name, count)
+    entries = [*catalog.models, *catalog.weights]
+    builtin = [str(task) for task in Task]
+    if scope is not None:
+        entries = catalog.seen_through(scope, entries)
+        builtin = [task for task in builtin if any(entry.task == task for entry in entries)]
+    added = {entry.task for entry in entries if entry.task} - set(builtin)
+    return builtin + sorted(added, key=natural_key)
 
-    def _spec_of(self, entry: Entry) -> ZooSpec | None:
-        """The zoo whose files have an entry; None for what only this process knows."""
-        if entry.from_session or is_probing():
-            return None
-        return next((spec for spec in self._zoo_specs() if spec.name == entry.zoo), None)
+
+def _followed(entry: Entry, catalog: Catalog, *, broken: bool, warn: bool) -> Entry:
+    """The architecture that an alias stands for; an entry of another kind is returned as it is."""
+    names = [entry.name]
+    while entry.kind == "alias":
+        note = entry.detail.get("deprecated")
+        target = str(entry.detail["target"])
+        if note and warn:
+            import warnings
+
+            text = f": {note}" if isinstance(note, str) else ""
+            warnings.warn(
+                f"{entry.name!r} is a deprecated name for {target!r}{text}", FutureWarning, stacklevel=4
+            )
+        zoo, short = split_qualified(target)
+        found = catalog.find_any(zoo or entry.zoo, short) or catalog.find_any(None, short)
+        if len(found) != 1 or found[0].name in names:
+            raise UnknownModelError(
+                f"{entry.name!r} is an alias of {target!r}, which leads nowhere.", given=entry.name
+            )
+        entry = found[0]
+        names.append(entry.name)
+    if entry.problem is not None and not broken:
+        raise BrokenModelError(f"{entry.name!r} cannot be used: {entry.problem}", given=entry.name)
+    return entry
 
 
 def _fitting(entries: list[Entry], globs: list[str]) -> list[bool]:
@@ -1228,32 +986,5 @@ def _importing(module: str) -> str:
     return module
 
 
-def _cannot_import(entry: Entry, module: str, error: BaseException) -> RegistryError | MissingExtraError:
-    from holotype.extras import missing_extra
-
-    missing = missing_extra(error, repr(entry.name)) if isinstance(error, ImportError) else None
-    if missing is not None:
-        return missing
-    path = entry.detail.get("path")
-    return BrokenModelError(
-        f"{entry.name!r} cannot be used: importing {module} failed: {type(error).__name__}: {error}",
-        given=entry.name,
-        hint=f"Its file: {path}" if path else None,
-    )
-
-
-def _file_of(module: str, spec: ZooSpec) -> str | None:
-    """The file that a module of a zoo is to be imported from."""
-    found = locate(module, [spec.root]) if spec.holds(module) else None
-    if found is None or found[1].endswith(".py"):
-        return found and found[1]
-    return os.path.join(found[1], "__init__.py")
-
-
-def _probe(spec: ZooSpec, module: str) -> dict[str, Any]:
-    from holotype.catalog.probe import probe
-
-    return probe(spec, module)
-
-
 default_registry: Registry = Registry(discover=True)
+State.default = default_registry._state
