@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 REGISTERING = frozenset({"register_model", "register_model_config", "register_weights", "register_alias"})
 # Packages that Holotype's own extras install: a missing one is named when it is needed, and hides nothing.
 OUR_EXTRAS = frozenset({"holotype", "torch", "numpy", "PIL", "yaml", "safetensors"})
+_OBJECT = "?object"
+# Bases that take no arguments of a constructor.
 _NO_CONSTRUCTOR = frozenset(
-    {"abc.ABC", "typing.Generic", "typing.Protocol", "collections.abc.Callable", "?object"}
+    {"abc.ABC", "typing.Generic", "typing.Protocol", "collections.abc.Callable"}
+    | {"torch.nn.Module", "torch.nn.modules.Module", "torch.nn.modules.module.Module"}
 )
-_MODULE = frozenset({"torch.nn.Module", "torch.nn.modules.Module", "torch.nn.modules.module.Module"})
 _HARMLESS = frozenset({"typing.final", "typing_extensions.final", "typing.runtime_checkable"})
 _STDLIB = sys.stdlib_module_names
 # Fields of `ModelInfo` that are not registered.
@@ -92,6 +94,21 @@ class Linked:
         self.deps = sorted({*self.deps, *outcome.get("modules", ())})
         self.entries = outcome["entries"]
         return False
+
+
+class Definition:
+    """A class or function that a file which can be followed defines.
+
+    Attributes:
+        source: the file.
+        name: in it.
+        is_class: it is a class; otherwise a function, or an object of a class with that name.
+    """
+
+    __slots__ = ("is_class", "name", "source")
+
+    def __init__(self, source: Source, name: str, *, is_class: bool) -> None:
+        self.source, self.name, self.is_class = source, name, is_class
 
 
 class _Symbol(Exception):
@@ -190,74 +207,65 @@ class Linker:
 
     def _registers(self, source: Source, symbol: str, depth: int = 0) -> str | None:
         """The registering function that a symbol is; ``"inside"`` if calling it might register."""
-        kind, *what = self._resolve(source, symbol)
-        if kind == "foreign":
-            parts = what[0].split(".")
+        what = self._resolve(source, symbol)
+        if isinstance(what, str):
+            parts = what.split(".")
             if parts[0] == "holotype" and parts[-1] in REGISTERING and "Registry()" not in parts:
-                return str(parts[-1])
-        elif kind == "function" and depth < 3:
-            home: Source = what[0]
-            for inner in home.facts.get("inner", {}).get(what[1], ()):
-                if self._registers(home, inner, depth + 1):
+                return parts[-1]
+        elif what is None:
+            if symbol.rpartition(".")[2].lstrip("?") in REGISTERING:
+                return "inside"  # whose it is, only running can tell
+        elif not what.is_class and depth < 3:
+            for inner in what.source.facts.get("inner", {}).get(what.name, ()):
+                if self._registers(what.source, inner, depth + 1):
                     return "inside"
-        elif kind == "unknown" and symbol.rpartition(".")[2].lstrip("?") in REGISTERING:
-            return "inside"  # whose it is, only running can tell
         return None
 
     def _view(self, source: Source, symbol: str) -> str | None:
         """The first-party zoo whose decorator a symbol is, if `source` is not part of that zoo."""
-        kind, *what = self._resolve(source, symbol)
-        parts = what[0].split(".") if kind == "foreign" else []
-        if (
-            parts[:1] != ["holotype"]
-            or parts[1:2] == []
-            or parts[1] not in FIRST_PARTY
-            or f"{source.module}.".startswith(f"holotype.{parts[1]}.")
-        ):
+        what = self._resolve(source, symbol)
+        parts = what.split(".") if isinstance(what, str) else []
+        if parts[:1] != ["holotype"] or len(parts) < 2 or parts[1] not in FIRST_PARTY:
             return None
-        return str(parts[1])
+        return None if f"{source.module}.".startswith(f"holotype.{parts[1]}.") else parts[1]
 
     def _resolve(
         self, source: Source, symbol: str, seen: frozenset[tuple[str, str]] = frozenset()
-    ) -> tuple[Any, ...]:
+    ) -> Definition | str | None:
         """What a symbol is.
 
         Returns:
-            ``("class", source, name)``, ``("function", source, name)``, ``("foreign", dotted)`` or
-            ``("unknown",)``.
+            Its definition; the dotted name of what another package defines; None if that cannot be told.
         """
         if (source.module, symbol) in seen:  # files that import each other's names in a circle
-            return ("unknown",)
+            return None
         seen |= {(source.module, symbol)}
         if symbol.startswith(":"):
             name, _, rest = symbol[1:].partition(".")
             if name.endswith("()") and rest and "()" not in rest:
                 # A method of an object that is made here: what any method of its class does.
-                return ("function", source, name[:-2])
+                return Definition(source, name[:-2], is_class=False)
             if rest:
-                return ("unknown",)
-            if name in source.facts.get("classes", {}):
-                return ("class", source, name)
-            return ("function", source, name)
+                return None
+            return Definition(source, name, is_class=name in source.facts.get("classes", {}))
         if symbol.startswith("?"):
-            foreign: tuple[Any, ...] = ("unknown",)
+            foreign: str | None = None
             for star in reversed(source.facts.get("stars", ())):
                 module = _absolute(source, star)
-                found = self._dotted(f"{module}.{symbol[1:]}", seen) if module else ("unknown",)
-                if found[0] in ("class", "function") or (found[0] == "foreign" and _is_ours(found[1])):
+                found = self._dotted(f"{module}.{symbol[1:]}", seen) if module else None
+                if isinstance(found, Definition) or (found is not None and _is_ours(found)):
                     return found
-                if found[0] == "foreign" and foreign[0] == "unknown":
-                    foreign = found  # a module that cannot be read may hold any name
+                foreign = foreign or found  # a module that cannot be read may hold any name
             return foreign
         dotted = _absolute(source, symbol)
-        return self._dotted(dotted, seen) if dotted else ("unknown",)
+        return self._dotted(dotted, seen) if dotted else None
 
-    def _dotted(self, dotted: str, seen: frozenset[tuple[str, str]]) -> tuple[Any, ...]:
+    def _dotted(self, dotted: str, seen: frozenset[tuple[str, str]]) -> Definition | str | None:
         parts = dotted.split(".")
         if parts[0] == "holotype" and (
             len(parts) < 3 or parts[1] not in FIRST_PARTY or parts[-1] in REGISTERING
         ):
-            return ("foreign", dotted)
+            return dotted
         for count in range(len(parts) - 1, 0, -1):
             home = self._source(".".join(parts[:count]))
             if home is None:
@@ -270,8 +278,13 @@ class Linker:
                 return self._resolve(home, symbol + rest, seen)
             if home.facts.get("stars"):
                 return self._resolve(home, f"?{name}{rest}", seen)
-            return ("unknown",)
-        return ("foreign", dotted)
+            return None
+        return dotted
+
+    def _class(self, source: Source, symbol: str) -> Definition | None:
+        """The definition of a class; None if the symbol is anything else."""
+        what = self._resolve(source, symbol)
+        return what if isinstance(what, Definition) and what.is_class else None
 
     def _missing_sibling(self, source: Source) -> tuple[int, str] | None:
         """A relative import of a file that is not there."""
@@ -317,10 +330,10 @@ class Linker:
             kwargs.pop("cls", None)
             if not isinstance(config, dict):
                 raise NotLiteral
-            what = self._resolve(source, classes[0])
-            if what[0] != "class":
+            cls = self._class(source, classes[0])
+            if cls is None:
                 raise NotLiteral
-            return self._config(what[1], what[2], str(name), config, kwargs, base)
+            return self._config(cls, str(name), config, kwargs, base)
         if kind == "register_weights":
             metadata = args[0] if args else kwargs.pop("metadata", None)
             return self._weights(str(name), metadata, base) | {"replace": kwargs.get("replace") is True}
@@ -365,30 +378,29 @@ class Linker:
 
     def _config(
         self,
-        home: Source,
-        cls: str,
+        cls: Definition,
         name: str,
         config: Mapping[str, Any],
         kwargs: Mapping[str, Any],
         base: dict[str, Any],
     ) -> dict[str, Any]:
-        task = kwargs.get("task") or self._task(home, cls)
+        task = kwargs.get("task") or self._task(cls.source, cls.name)
         if task is not None:
             check_name(task, "task")
-        constructor = self._constructor(home, cls)
+        constructor = self._constructor(cls.source, cls.name)
         if constructor is not None and not constructor["open"]:
             unknown = sorted(set(config) - {param[0] for param in constructor["params"]})
             if unknown:
                 raise MetadataError(
-                    f"the config of {name!r} has {', '.join(unknown)}, which {cls} does not take."
+                    f"the config of {name!r} has {', '.join(unknown)}, which {cls.name} does not take."
                 )
         return {
             "kind": "config",
             "name": name,
-            "qualname": cls,
-            "class_module": home.module,
+            "qualname": cls.name,
+            "class_module": cls.source.module,
             "task": str(task) if task is not None else None,
-            "doc": home.facts["classes"][cls].get("doc"),
+            "doc": cls.source.facts["classes"][cls.name].get("doc"),
             "signature": constructor,
             "config": encode(dict(config)),
             **described(kwargs),
@@ -427,18 +439,18 @@ class Linker:
                 row = dict(row)
                 check_name(name, "model name")
                 config = row.pop("config", {})
-                home, cls = self._class_of(package, name, row)
-                entries.append(self._config(home, cls, name, config, row, base))
+                cls = self._class_of(package, name, row)
+                entries.append(self._config(cls, name, config, row, base))
             except HolotypeError as error:
                 problems.append([base["line"], str(error), [name]])
 
-    def _class_of(self, package: str, name: str, row: dict[str, Any]) -> tuple[Source, str]:
+    def _class_of(self, package: str, name: str, row: dict[str, Any]) -> Definition:
         """The class that a row of a table names; it is taken out of the row."""
         cls = row.pop("class", None)
         what = self._dotted(f"{package}.{cls}", frozenset())
-        if what[0] != "class":
+        if not (isinstance(what, Definition) and what.is_class):
             raise HolotypeError(f"{name!r}: no class {cls!r} in {package}.", given=cls)
-        return what[1], what[2]
+        return what
 
     def _grammars(
         self, source: Source, package: str, entries: list[dict[str, Any]], problems: list[list[Any]]
@@ -459,7 +471,7 @@ class Linker:
                 grammar = Grammar(family, row)
                 words = {*KEYS, *grammar.tables}
                 facts = {key: value for key, value in row.items() if key not in words}
-                home, cls = self._class_of(package, family, facts)
+                cls = self._class_of(package, family, facts)
                 for name in grammar.listed:
                     config = grammar.config(name)
                     if config is None:
@@ -468,8 +480,8 @@ class Linker:
                     known = {**facts, "description": grammar.described(name, facts.get("description", ""))}
                     if name in counts:
                         known["params"] = counts[name]
-                    entries.append(self._config(home, cls, name, config, known, base))
-                made = {**self._config(home, cls, family, {}, facts, base), "kind": "grammar"}
+                    entries.append(self._config(cls, name, config, known, base))
+                made = {**self._config(cls, family, {}, facts, base), "kind": "grammar"}
                 entries.append({**made, "grammar": encode(row)})
             except HolotypeError as error:
                 problems.append([base["line"], str(error), [family]])
@@ -483,11 +495,10 @@ class Linker:
     def _value(self, source: Source, value: Any) -> Any:
         """Decode a literal; the one name that counts as a literal is a member of `Task`."""
         if isinstance(value, dict) and "$symbol" in value:
-            kind, *what = self._resolve(source, value["$symbol"])
-            if kind == "foreign":
-                parts = what[0].split(".")
-                if parts[0] == "holotype" and len(parts) >= 3 and parts[-2] == "Task" and parts[-1].isupper():
-                    return parts[-1].lower()
+            what = self._resolve(source, value["$symbol"])
+            parts = what.split(".") if isinstance(what, str) else []
+            if parts[:1] == ["holotype"] and len(parts) >= 3 and parts[-2] == "Task" and parts[-1].isupper():
+                return parts[-1].lower()
             raise _Symbol
         if isinstance(value, list):
             return [self._value(source, item) for item in value]
@@ -517,11 +528,10 @@ class Linker:
             value = self._value(source, facts["task"])
             return str(value) if isinstance(value, str) else None
         for base in facts.get("bases", ()):
-            what = self._resolve(source, base)
-            if what[0] == "class":
-                task = self._task(what[1], what[2], seen)
-                if task is not None:
-                    return task
+            cls = self._class(source, base)
+            task = self._task(cls.source, cls.name, seen) if cls is not None else None
+            if task is not None:
+                return task
         return None
 
     def _constructor(
@@ -533,9 +543,7 @@ class Linker:
             return None
         seen |= {(source.module, name)}
         for symbol in facts.get("decorators", ()):
-            kind, *what = self._resolve(source, symbol)
-            harmless = kind == "foreign" and what[0] in _HARMLESS
-            if not harmless and self._registers(source, symbol) is None:
+            if self._resolve(source, symbol) not in _HARMLESS and self._registers(source, symbol) is None:
                 return None  # it may have put another class in this one's place
         if "init" in facts:
             own = facts["init"]
@@ -552,21 +560,21 @@ class Linker:
     def _inherited(
         self, source: Source, facts: Facts, seen: frozenset[tuple[str, str]]
     ) -> dict[str, Any] | None:
-        found: list[tuple[Source, str]] = []
+        found: list[Definition] = []
         for base in facts.get("bases", ()):
             what = self._resolve(source, base)
-            if what[0] == "class":
-                if self._has_constructor(what[1], what[2]):
-                    found.append((what[1], what[2]))
-                continue
-            if base in _NO_CONSTRUCTOR or (what[0] == "foreign" and what[1] in _NO_CONSTRUCTOR):
-                continue
-            if what[0] == "foreign" and what[1] in _MODULE:
-                continue
-            return None
+            if isinstance(what, Definition) and what.is_class:
+                if self._has_constructor(what.source, what.name):
+                    found.append(what)
+            elif base != _OBJECT and what not in _NO_CONSTRUCTOR:
+                return None
         if len(found) > 1:
             return None  # which one comes first, and to whom it hands on, is for Python's method order
-        return self._constructor(*found[0], seen) if found else {"params": [], "open": False}
+        return (
+            self._constructor(found[0].source, found[0].name, seen)
+            if found
+            else {"params": [], "open": False}
+        )
 
     def _has_constructor(self, source: Source, name: str) -> bool:
         """False for a class that, like all its bases, leaves construction to `object` or `nn.Module`."""
@@ -582,12 +590,10 @@ class Linker:
             return True
         for base in facts.get("bases", ()):
             what = self._resolve(source, base)
-            if what[0] == "class":
-                if self._has_constructor(what[1], what[2]):
+            if isinstance(what, Definition) and what.is_class:
+                if self._has_constructor(what.source, what.name):
                     return True
-            elif base not in _NO_CONSTRUCTOR and (
-                what[0] != "foreign" or what[1] not in _NO_CONSTRUCTOR | _MODULE
-            ):
+            elif base != _OBJECT and what not in _NO_CONSTRUCTOR:
                 return True
         return False
 

@@ -1,8 +1,8 @@
 """The registry: names in, code out.
 
 `Registry` offers the functions that register, find and build for all zoos at once; `Zoo` offers them for one
-zoo. Both are views of one `State`. The default registry is `holotype.registry`. Nothing here imports torch, or
-a model file, until a network is built.
+zoo. Both are views of one `State`. The default registry is `holotype.registry`. Nothing here imports torch or
+a model file until a network is built.
 
 The two front ends of the field are one: `get_available_models` is `list_models` in registration order,
 `net_factory` is `create_model` with the words of vision.
