@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     # kind, name, sort key, task, network, module, line, via, needs
     Row = tuple[str, str, str, str | None, str | None, str, int | None, str | None, str]
 
+_MODULE = 5  # where a row names its module
 SCHEMA = 11  # raise it whenever `scan` or `link` write anything else: older files are then not read
 _UNREADABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, SyntaxError)
 _ABANDONED_S = 3600.0
@@ -178,18 +179,18 @@ class Index:
 
     def look(self, spec: ZooSpec) -> Snapshot:
         """The zoo as it is now."""
-        known = self._snapshots.get(spec)
+        snapshot = self._snapshots.get(spec)
         if self.remembers_only and spec.found_by != "first-party":
-            return known or self._kept(spec)
+            return snapshot or self._kept(spec)
         files = dict(walk(spec))
-        if known is None or not _is_current(known, files):
-            known = self._kept(spec)  # another process may have seen the change first
-            if not _is_current(known, files):
-                update = _Update(known, self._records(known), files, self._probe)
-                known = update.run()
-                self._keep(known, update.records)
-            self._snapshots[spec] = known
-        return known
+        if snapshot is None or not _is_current(snapshot, files):
+            snapshot = self._kept(spec)  # another process may have seen the change first
+            if not _is_current(snapshot, files):
+                update = _Update(snapshot, self._records(snapshot), files, self._probe)
+                snapshot = update.run()
+                self._keep(snapshot, update.records)
+            self._snapshots[spec] = snapshot
+        return snapshot
 
     def last(self, spec: ZooSpec) -> Snapshot:
         """The zoo as it was at the last look."""
@@ -243,11 +244,11 @@ class Index:
         except _UNREADABLE:
             return Snapshot(spec)
 
-    def _records(self, known: Snapshot) -> dict[str, FileRecord]:
-        records = self._files.get(known.spec)
-        if records is None or records[0] != known.stamp:
+    def _records(self, snapshot: Snapshot) -> dict[str, FileRecord]:
+        records = self._files.get(snapshot.spec)
+        if records is None or records[0] != snapshot.stamp:
             try:
-                table, *facts = _read(_key_of(known.spec), "files", known.stamp)
+                table, *facts = _read(_key_of(snapshot.spec), "files", snapshot.stamp)
                 import json
 
                 kept: dict[str, list[Any]] = json.loads(table)
@@ -283,39 +284,39 @@ class _Update:
 
     Args:
         old: what was known of the zoo.
-        known: what was known of its files; empty if that is lost.
+        kept: what the index keeps of its files; empty if that is lost.
         files: what there is now.
         probe: see `Index`.
     """
 
     def __init__(
-        self, old: Snapshot, known: dict[str, FileRecord], files: dict[str, File], probe: Probe | None
+        self, old: Snapshot, kept: dict[str, FileRecord], files: dict[str, File], probe: Probe | None
     ) -> None:
-        self.spec, self.known, self.files, self.probe = old.spec, known, files, probe
-        self.old = old if known else Snapshot(self.spec)
+        self.spec, self.kept, self.files, self.probe = old.spec, kept, files, probe
+        self.old = old if kept else Snapshot(self.spec)
         self.records: dict[str, FileRecord] = {}
         self.sources: dict[str, Source | None] = {}
         self.digests: dict[str, str] = {}
         self.outside: dict[str, File] = {}
         self.environment = environment()
-        self.prebuilt = prebuilt_facts(self.spec) if not self.known else {}
+        self.prebuilt = prebuilt_facts(self.spec) if not kept else {}
 
     def run(self) -> Snapshot:
         """The zoo as it is now."""
         changed = {module for module, file in self.files.items() if self._changed(module, file)}
-        changed |= {m for m in self.known if m not in self.files and self._outside_changed(m)}
+        changed |= {m for m in self.kept if m not in self.files and self._outside_changed(m)}
         linked = self._link([module for module in self.files if self._is_affected(module, changed)])
         return self._joined(linked, changed)
 
     def _is_affected(self, module: str, changed: set[str]) -> bool:
         """Can a change have an effect on what a module registers?"""
-        if module in changed or module not in self.known:
+        if module in changed or module not in self.kept:
             return True
-        known = self.known[module]
-        return known.failed not in ("", self.environment) or not changed.isdisjoint(known.deps)
+        kept = self.kept[module]
+        return kept.failed not in ("", self.environment) or not changed.isdisjoint(kept.deps)
 
     def _changed(self, module: str, file: File) -> bool:
-        old = self.known.get(module)
+        old = self.kept.get(module)
         if old is not None and old.stat == file.stat:  # a file that was moved has another ctime
             return False
         source, digest = read_source(module, file, self.prebuilt)
@@ -343,10 +344,10 @@ class _Update:
             if self.spec.holds(module) or not follows(self.spec, module):
                 return None
             file = self.outside.setdefault(module, outside_file(self.spec, module))
-        elif module in self.known:
+        elif module in self.kept:
             import json
 
-            return as_source(module, file, json.loads(self.known[module].facts))
+            return as_source(module, file, json.loads(self.kept[module].facts))
         source, self.digests[module] = read_source(module, file, self.prebuilt)
         return source
 
@@ -391,8 +392,28 @@ class _Update:
 
     def _joined(self, linked: dict[str, tuple[Linked, bool]], changed: set[str]) -> Snapshot:
         """What was linked now, and what is kept of the other files."""
-        deps = {module: old.deps for module, old in self.known.items() if module in self.files}
-        failed = {module: old.failed for module, old in self.known.items() if module in self.files}
+        deps, failed = self._dependencies(linked)
+        outside = sorted(name for name in set().union(*deps.values()) if not self.spec.holds(name))
+        around = {module: self.outside.get(module) or outside_file(self.spec, module) for module in outside}
+        for module, file in {**self.files, **around}.items():
+            self.records[module] = self._record(
+                module, file, changed, deps.get(module, []), failed.get(module, "")
+            )
+        if any(failed.values()):
+            outside.append(ENVIRONMENT)
+            around[ENVIRONMENT] = outside_file(self.spec, ENVIRONMENT)
+        stamp = stamp_of(self.files, around)
+        if not all(file.settled for file in [*self.files.values(), *around.values()]):
+            stamp += "\nunsettled"  # equal to no stamp: look at those files again next time
+        rows, details = self._rows(linked)
+        return Snapshot(self.spec, stamp, outside, self._first(), rows, details, self._problems(linked))
+
+    def _dependencies(
+        self, linked: dict[str, tuple[Linked, bool]]
+    ) -> tuple[dict[str, list[str]], dict[str, str]]:
+        """Of each file, the modules on which it depends, and the environment in which its import failed."""
+        deps = {module: old.deps for module, old in self.kept.items() if module in self.files}
+        failed = {module: old.failed for module, old in self.kept.items() if module in self.files}
         for module, (result, error) in linked.items():
             deps[module] = [
                 name
@@ -400,47 +421,42 @@ class _Update:
                 if name in self.files or self.spec.holds(name) or follows(self.spec, name)
             ]
             failed[module] = self.environment if error else ""
-        outside = sorted(name for name in set().union(*deps.values()) if not self.spec.holds(name))
-        around = {module: self.outside.get(module) or outside_file(self.spec, module) for module in outside}
-        files = {**self.files, **around}
-        if any(failed.values()):
-            outside.append(ENVIRONMENT)
-            around[ENVIRONMENT] = outside_file(self.spec, ENVIRONMENT)
-        stamp = stamp_of(self.files, around)
-        if not all(file.settled for file in files.values()):
-            stamp += "\nunsettled"  # equal to no stamp: look at those files again next time
+        return deps, failed
+
+    def _rows(self, linked: dict[str, tuple[Linked, bool]]) -> tuple[list[Row], list[bytes]]:
+        """The registrations, and the details of each."""
         kept = self.files.keys() - linked.keys()
-        both = [
-            (row, detail)
-            for row, detail in zip(self.old.rows, self.old.details, strict=True)
-            if row[5] in kept
-        ]
-        problems = [problem for problem in self.old.problems if problem[0] in kept]
+        both = list(zip(self.old.rows, self.old.details, strict=True))
+        both = [(row, detail) for row, detail in both if row[_MODULE] in kept]
         for module, (result, _) in linked.items():
             both += [(_row(module, result, entry), _json(entry)) for entry in result.entries]
+        return [row for row, _ in both], [detail for _, detail in both]
+
+    def _problems(
+        self, linked: dict[str, tuple[Linked, bool]]
+    ) -> list[tuple[str, str, int | None, str, list[str]]]:
+        kept = self.files.keys() - linked.keys()
+        problems = [problem for problem in self.old.problems if problem[0] in kept]
+        for module, (result, _) in linked.items():
             path = self.files[module].path
             problems += [(module, path, line, text, names) for line, text, names in result.problems]
-        for module, file in files.items():
-            facts, digest = self._facts_of(module, file, changed)
-            stat = file.stat if file.settled else ""
-            self.records[module] = FileRecord(
-                file.path, stat, digest, deps.get(module, []), failed.get(module, ""), facts
-            )
-        rows, details = [row for row, _ in both], [detail for _, detail in both]
-        return Snapshot(self.spec, stamp, outside, self._first(), rows, details, problems)
+        return problems
 
     def _first(self) -> list[str]:
         source = self._source_of(self.spec.module)
         return list(source.facts.get("first", ())) if source is not None else []
 
-    def _facts_of(self, module: str, file: File, changed: set[str]) -> tuple[bytes, str]:
-        if module in self.known and module not in changed:
-            known = self.known[module]
-            return known.facts, self.digests.get(module, known.digest)
+    def _record(self, module: str, file: File, changed: set[str], deps: list[str], failed: str) -> FileRecord:
+        stat = file.stat if file.settled else ""
+        kept = self.kept.get(module)
+        if kept is not None and module not in changed:
+            digest = self.digests.get(module, kept.digest)
+            return FileRecord(file.path, stat, digest, deps, failed, kept.facts)
         source = self._source_of(module)
         if module not in self.digests:
             self.digests[module] = read_source(module, file)[1]
-        return _json(source.facts if source else {}), self.digests[module]
+        facts = _json(source.facts if source else {})
+        return FileRecord(file.path, stat, self.digests[module], deps, failed, facts)
 
 
 def _row(module: str, result: Linked, entry: dict[str, Any]) -> Row:
