@@ -148,8 +148,8 @@ BAD_FILES = {
     "not YAML": ("model: [", "is not YAML"),
     "a tab": ("model:\n\tname: net", "is not YAML"),
     "empty": ("", "holds None"),
-    "a list": ("[1, 2]", "holds list"),
-    "text": ("net", "holds str"),
+    "a list": ("[1, 2]", "holds [1, 2], not a mapping"),
+    "text": ("net", "holds 'net', not a mapping"),
     "a key twice": ("model: {name: net}\nmodel: {name: open}\n", "'model' is given twice"),
     "an inner key twice": (
         "model: {name: net, params: {hidden_dim: 1, hidden_dim: 2}}",

@@ -46,12 +46,22 @@ if TYPE_CHECKING:
     Target = TypeVar("Target", bound=Callable[..., Any])
 
 
-class _View:
-    """The functions of a registry, for all zoos (`Registry`) or for one (`Zoo`)."""
+class Zoo:
+    """One zoo of a registry: the same functions, and names need no zoo in front of them.
 
-    def __init__(self, state: State, scope: str | None) -> None:
+    Attributes:
+        name: the zoo's name.
+    """
+
+    name: str
+
+    def __init__(self, state: State, name: str) -> None:
         self._state = state
-        self._scope = scope
+        self._scope: str | None = name  # None for all zoos: see `Registry`
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<Zoo {self.name!r}>"
 
     # -- register --------------------------------------------------------------------------------
 
@@ -766,22 +776,7 @@ class _View:
         )
 
 
-class Zoo(_View):
-    """One zoo of a registry: the same functions, and names need no zoo in front of them.
-
-    Attributes:
-        name: the zoo's name.
-    """
-
-    def __init__(self, state: State, name: str) -> None:
-        super().__init__(state, name)
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"<Zoo {self.name!r}>"
-
-
-class Registry(_View):
+class Registry(Zoo):
     """Names, and what is bound to them: the view of all zoos, and their state.
 
     The default registry (`holotype.registry`) finds zoos by itself. A registry of one's own starts empty,
@@ -801,7 +796,8 @@ class Registry(_View):
     """
 
     def __init__(self, zoos: Iterable[str] = (), *, discover: bool = False) -> None:
-        super().__init__(State(discovers=discover), None)
+        self._state = State(discovers=discover)
+        self._scope = None
         for module in zoos:
             self.add_zoo(module)
 
