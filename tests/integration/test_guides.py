@@ -218,7 +218,7 @@ def test_a_new_file_is_a_new_model_without_an_edit_anywhere_else(project):
     """
     assert project.run(listing) == [AVAILABLE, False]
     project.write({"src/model/v3.py": V3, "src/model/advanced.py": ADVANCED})
-    assert project.run(listing) == [[*AVAILABLE, "advanced_model", "v3"], False]
+    assert project.run(listing) == [["advanced_model", *AVAILABLE, "v3"], False]  # by file
     code = """
     import sys
     sys.path.insert(0, ".")

@@ -114,7 +114,7 @@ def walk(spec: ZooSpec) -> Iterator[tuple[str, File]]:
 
 def follows(spec: ZooSpec, module: str) -> bool:
     """May names be followed into `module`, which is not part of the zoo?"""
-    if module.startswith(_FIRST_PARTY):
+    if f"{module}.".startswith(_FIRST_PARTY):
         return True
     top = module.partition(".")[0]
     if top == spec.module.partition(".")[0]:

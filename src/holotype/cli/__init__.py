@@ -135,7 +135,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="holotype",
         description="Find, describe, build and use any model by its name.",
-        epilog="'holotype VERB --help' describes its options. Listing and describing never import torch.",
+        epilog="'holotype VERB --help' describes its options.\nListing and describing never import torch.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"holotype {holotype.__version__}")
