@@ -5,19 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from holotype.domains import Command
+from holotype.domains import Command, resolve
 from holotype.options import Options, from_1
-from holotype.printing import BOLD, DIM, coloured, fields, print_json, table, width
+from holotype.printing import BOLD, DIM, coloured, print_json, width
 from holotype.progress import stage_bar
-from holotype.text import number, plain
+from holotype.text import plain
 from holotype.vision.commands.report import UNITS, load
-
-if TYPE_CHECKING:
-    from holotype.vision.evaluation.evaluate import ClassificationReport, DetectionReport, ProbeReport
-
-_MOST_CLASSES = 20
+from holotype.vision.tasks import facts_of
 
 
 def _add_options(options: Options) -> None:
@@ -37,15 +33,13 @@ def _run(arguments: argparse.Namespace) -> int:
     if wrong:
         print(f"holotype evaluate: {wrong}", file=sys.stderr)
         return 2
-    from holotype.tasks import Task
-    from holotype.vision.evaluation.evaluate import evaluate_classifier, evaluate_detector, probe_encoder
+    from holotype.vision.evaluation.evaluate import probe_encoder
     from holotype.vision.prediction.model import image_task
 
     opened = load(arguments.model, arguments.device)
-    detects = image_task(*opened) == Task.OBJECT_DETECTION
+    facts = facts_of(image_task(*opened))
     data, split = _data(arguments)
-    common: dict[str, Any] = {"split": split, "batch_size": arguments.batch_size or (4 if detects else 16)}
-    report: ClassificationReport | DetectionReport | ProbeReport
+    common: dict[str, Any] = {"split": split, "batch_size": arguments.batch_size or facts.batch_size}
     with stage_bar(UNITS) as common["progress"]:
         if arguments.method is not None or arguments.test is not None:
             report = probe_encoder(
@@ -56,14 +50,16 @@ def _run(arguments: argparse.Namespace) -> int:
                 seed=arguments.seed,
                 **common,
             )
-        elif detects:
-            report = evaluate_detector(opened, data, **common)
         else:
-            report = evaluate_classifier(opened, data, **common)
+            report = resolve(facts.evaluate)(opened, data, **common)
     if arguments.json:
         print_json(report.to_dict())
-    else:
-        _show(report, arguments.model)
+        return 0
+    print(coloured(plain(arguments.model), BOLD))
+    print(report.to_text())
+    for note in report.notes:
+        for line in wrap(plain(note), width(), initial_indent="- ", subsequent_indent="  "):
+            print(coloured(line, DIM))
     return 0
 
 
@@ -102,83 +98,6 @@ def _data(arguments: argparse.Namespace) -> tuple[Any, str]:
             images = {"images": arguments.images, "annotations": arguments.coco}
         return {"test": images}, "test"
     return arguments.data, arguments.split
-
-
-def _show(report: ClassificationReport | DetectionReport | ProbeReport, model: str) -> None:
-    from holotype.vision.evaluation.evaluate import ClassificationReport, ProbeReport
-
-    print(coloured(plain(model), BOLD))
-    if isinstance(report, ProbeReport):
-        _probe(report)
-    elif isinstance(report, ClassificationReport):
-        _classes(report)
-    else:
-        rows: list[tuple[str, object]] = [
-            ("images", f"{number(report.images)} ({report.split} of {report.data})"),
-            ("boxes", number(report.boxes)),
-            ("mAP", f"{report.metrics['map']:.3f}  (mean over overlaps 0.50 to 0.95)"),
-            ("mAP 50", f"{report.metrics['map_50']:.3f}"),
-            ("mAP 75", f"{report.metrics['map_75']:.3f}"),
-        ]
-        print(fields(rows))
-    for note in report.notes:
-        for line in wrap(plain(note), width(), initial_indent="- ", subsequent_indent="  "):
-            print(coloured(line, DIM))
-
-
-def _share(value: float, interval: tuple[float, float] | None = None) -> str:
-    around = f"  (95 % interval {interval[0]:.3f}–{interval[1]:.3f})" if interval else ""
-    return f"{value:.3f}{around}"
-
-
-def _probe(report: ProbeReport) -> None:
-    result = report.result
-    if result.method == "knn":
-        how = f"{result.k} nearest neighbours, temperature {result.temperature:g}"
-    else:
-        how = f"logistic regression, L2 strength {result.strength:g}"
-    print(
-        fields(
-            [
-                ("probe", how),
-                ("accuracy", _share(result.accuracy, result.interval)),
-                ("right", f"{number(result.correct)} of {number(result.total)}"),
-                (
-                    "learned from",
-                    f"{number(report.train)} images of {result.classes:,} classes",
-                ),
-                ("embeddings", f"{number(report.width)} numbers an image"),
-                ("data", report.data),
-            ]
-        )
-    )
-
-
-def _classes(report: ClassificationReport) -> None:
-    rows: list[tuple[str, object]] = [
-        ("images", f"{number(report.images)} ({report.split} of {report.data})"),
-        ("accuracy", _share(report.accuracy, report.interval)),
-        ("balanced", _share(report.balanced_accuracy)),
-    ]
-    if report.top_5 is not None:
-        rows.append(("top 5", _share(report.top_5)))
-    print(fields(rows))
-    print()
-    ordered = sorted(report.per_class, key=lambda one: (one["recall"], one["class"]))
-    cells = [
-        (
-            one["class"],
-            number(one["images"]),
-            f"{one['recall']:.3f}",
-            "–" if one["precision"] is None else f"{one['precision']:.3f}",
-        )
-        for one in ordered[:_MOST_CLASSES]
-    ]
-    print(table(("CLASS", "IMAGES", "RECALL", "PRECISION"), cells))
-    if len(ordered) > _MOST_CLASSES:
-        print(
-            coloured(f"and {len(ordered) - _MOST_CLASSES:,} more, with higher recall (--json has all)", DIM)
-        )
 
 
 COMMAND = Command(

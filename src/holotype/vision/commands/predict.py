@@ -8,12 +8,13 @@ from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
-from holotype.domains import Command
+from holotype.domains import Command, resolve
 from holotype.options import Options, from_1
 from holotype.printing import BOLD, coloured, table
 from holotype.progress import stage_bar
 from holotype.text import plain
 from holotype.vision.commands.report import UNITS, finish, load
+from holotype.vision.tasks import ImageTask, facts_of
 
 if TYPE_CHECKING:
     from holotype.vision.prediction.classification import ImagesReport
@@ -62,7 +63,6 @@ def _problem(arguments: argparse.Namespace) -> str | None:
 
 def _run(arguments: argparse.Namespace) -> int:
     """Classify, detect or reconstruct, as the model does."""
-    from holotype.tasks import Task
     from holotype.vision.prediction.model import image_task, refuse
     from holotype.vision.prediction.rows import check_rows
 
@@ -75,45 +75,31 @@ def _run(arguments: argparse.Namespace) -> int:
         check_rows(Path(arguments.output), overwrite=arguments.overwrite)
     opened = load(arguments.name, arguments.device)
     task = image_task(*opened)
-    if task == Task.SELF_SUPERVISED_LEARNING:
+    facts = facts_of(task)
+    if not facts.predict:
         raise refuse(arguments.name, task, "predicting")
-    wrong = _unfit(arguments, task)
+    wrong = _unfit(arguments, facts)
     if wrong:
         return _wrong(wrong)
     if arguments.saliency is not None:
         return _saliency(arguments, opened)
-    act: dict[str, Any] = {Task.OBJECT_DETECTION: _detect, Task.MASKED_IMAGE_MODELING: _reconstruct}
-    report = act.get(task, _classify)(arguments, opened)
+    report = resolve(facts.predict)(arguments, opened, facts)
     return finish("predict", report, as_json=arguments.json, skip_broken=arguments.skip_broken)
 
 
-def _unfit(arguments: argparse.Namespace, task: str) -> str | None:
+def _unfit(arguments: argparse.Namespace, facts: ImageTask) -> str | None:
     """Which option is not for a model of this task."""
-    from holotype.tasks import Task
-
-    detects, masked = task == Task.OBJECT_DETECTION, task == Task.MASKED_IMAGE_MODELING
-    what = "a detector" if detects else "a masked image model" if masked else "a classifier"
-    fits = {
-        "top": not (detects or masked),
-        "saliency": not (detects or masked),
-        "pictures": detects or masked,
-        "threshold": detects,
-        "output": not masked,
-        "seed": masked,
-        "batch_size": not masked,
-    }
-    for name, good in fits.items():
-        if not good and getattr(arguments, name) is not None:
-            return f"{plain(arguments.name)} is {what}, which {_typed(name)} is not for"
-    if masked and arguments.pictures is None:
-        return (
-            f"{plain(arguments.name)} is a masked image model, which predicts no classes: "
-            "give --pictures FOLDER"
-        )
+    what = f"{plain(arguments.name)} is {facts.noun}"
+    for name in ("top", "saliency", "pictures", "threshold", "output", "seed", "batch_size"):
+        if name not in facts.options and getattr(arguments, name) is not None:
+            return f"{what}, which {_typed(name)} is not for"
+    if "output" not in facts.options and arguments.pictures is None:
+        return f"{what}, whose predictions are pictures: give --pictures FOLDER"
     return None
 
 
-def _classify(arguments: argparse.Namespace, opened: Any) -> ImagesReport:
+def classify(arguments: argparse.Namespace, opened: Any, facts: ImageTask) -> ImagesReport:
+    """Classify images, and print the classes that are written nowhere."""
     from holotype.vision.prediction.classification import predict_files
 
     with stage_bar(UNITS) as progress:
@@ -122,7 +108,7 @@ def _classify(arguments: argparse.Namespace, opened: Any) -> ImagesReport:
             arguments.inputs,
             output=arguments.output,
             top_k=5 if arguments.top is None else arguments.top,
-            batch_size=16 if arguments.batch_size is None else arguments.batch_size,
+            batch_size=arguments.batch_size or facts.batch_size,
             overwrite=arguments.overwrite,
             progress=progress,
         )
@@ -134,7 +120,8 @@ def _classify(arguments: argparse.Namespace, opened: Any) -> ImagesReport:
     return report
 
 
-def _detect(arguments: argparse.Namespace, opened: Any) -> ImagesReport:
+def detect(arguments: argparse.Namespace, opened: Any, facts: ImageTask) -> ImagesReport:
+    """Detect objects, and print those that are written nowhere."""
     from holotype.vision.prediction.detections import detect_files
 
     with stage_bar(UNITS) as progress:
@@ -144,7 +131,7 @@ def _detect(arguments: argparse.Namespace, opened: Any) -> ImagesReport:
             output=arguments.output,
             pictures=arguments.pictures,
             threshold=0.5 if arguments.threshold is None else arguments.threshold,
-            batch_size=4 if arguments.batch_size is None else arguments.batch_size,
+            batch_size=arguments.batch_size or facts.batch_size,
             overwrite=arguments.overwrite,
             progress=progress,
         )
@@ -161,7 +148,8 @@ def _detect(arguments: argparse.Namespace, opened: Any) -> ImagesReport:
     return report
 
 
-def _reconstruct(arguments: argparse.Namespace, opened: Any) -> ImagesReport:
+def reconstruct(arguments: argparse.Namespace, opened: Any, facts: ImageTask) -> ImagesReport:
+    """Draw what a masked image model reconstructs."""
     from holotype.vision.prediction.reconstructions import reconstruct_files
 
     with stage_bar(UNITS) as progress:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from holotype.errors import DataError
 from holotype.names import nearest
-from holotype.tasks import Task
-from holotype.text import listed
+from holotype.printing import DIM, coloured, fields, table
+from holotype.text import listed, number
 from holotype.vision.data.load import ImageDataset, load_image_dataset
 from holotype.vision.data.preprocessing import Preprocessing
 from holotype.vision.data.table import ImageTable
@@ -34,6 +34,7 @@ from holotype.vision.prediction.model import (
     opened,
     refuse,
 )
+from holotype.vision.tasks import TASKS
 
 __all__ = [
     "ClassificationReport",
@@ -46,6 +47,7 @@ __all__ = [
 
 Data = str | Path | Mapping[str, Any] | ImageDataset
 _SHOWN = 8
+_MOST_CLASSES = 20
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,31 @@ class ClassificationReport:
         """Plain dicts and lists, ready for JSON."""
         return asdict(self)
 
+    def to_text(self) -> str:
+        """For people: the figures, and the classes with the lowest recall."""
+        rows: list[tuple[str, object]] = [
+            ("images", f"{number(self.images)} ({self.split} of {self.data})"),
+            ("accuracy", _share(self.accuracy, self.interval)),
+            ("balanced", _share(self.balanced_accuracy)),
+        ]
+        if self.top_5 is not None:
+            rows.append(("top 5", _share(self.top_5)))
+        ordered = sorted(self.per_class, key=lambda one: (one["recall"], one["class"]))
+        cells = [
+            (
+                one["class"],
+                number(one["images"]),
+                f"{one['recall']:.3f}",
+                "–" if one["precision"] is None else f"{one['precision']:.3f}",
+            )
+            for one in ordered[:_MOST_CLASSES]
+        ]
+        text = f"{fields(rows)}\n\n{table(('CLASS', 'IMAGES', 'RECALL', 'PRECISION'), cells)}"
+        more = len(ordered) - _MOST_CLASSES
+        if more > 0:
+            text += "\n" + coloured(f"and {more:,} more, with higher recall (--json has all)", DIM)
+        return text
+
 
 @dataclass(frozen=True)
 class DetectionReport:
@@ -111,6 +138,18 @@ class DetectionReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts and lists, ready for JSON."""
         return asdict(self)
+
+    def to_text(self) -> str:
+        """For people."""
+        return fields(
+            [
+                ("images", f"{number(self.images)} ({self.split} of {self.data})"),
+                ("boxes", number(self.boxes)),
+                ("mAP", f"{self.metrics['map']:.3f}  (mean over overlaps 0.50 to 0.95)"),
+                ("mAP 50", f"{self.metrics['map_50']:.3f}"),
+                ("mAP 75", f"{self.metrics['map_75']:.3f}"),
+            ]
+        )
 
 
 @dataclass(frozen=True)
@@ -144,6 +183,29 @@ class ProbeReport:
             "notes": list(self.notes),
         }
 
+    def to_text(self) -> str:
+        """For people."""
+        result = self.result
+        if result.method == "knn":
+            how = f"{result.k} nearest neighbours, temperature {result.temperature:g}"
+        else:
+            how = f"logistic regression, L2 strength {result.strength:g}"
+        return fields(
+            [
+                ("probe", how),
+                ("accuracy", _share(result.accuracy, result.interval)),
+                ("right", f"{number(result.correct)} of {number(result.total)}"),
+                ("learned from", f"{number(self.train)} images of {result.classes:,} classes"),
+                ("embeddings", f"{number(self.width)} numbers an image"),
+                ("data", self.data),
+            ]
+        )
+
+
+def _share(value: float, interval: tuple[float, float] | None = None) -> str:
+    around = f"  (95 % interval {interval[0]:.3f}–{interval[1]:.3f})" if interval else ""
+    return f"{value:.3f}{around}"
+
 
 def evaluate_classifier(
     name: Model,
@@ -173,7 +235,7 @@ def evaluate_classifier(
     net, info = opened(name, device)
     called = model_name(name, info)
     task = image_task(net, info)
-    if task != Task.IMAGE_CLASSIFICATION or not getattr(net, "num_classes", 1):
+    if task not in TASKS or not TASKS[task].classifies or not getattr(net, "num_classes", 1):
         raise _no_classes(called, task)
     names = class_names(info)
     outputs = _match(dataset.classes, names, int(getattr(net, "num_classes", len(names))), called)
@@ -322,10 +384,11 @@ def _no_classes(name: str, task: str) -> DataError:
         f"What its embeddings are worth: holotype evaluate {name} --method knn --train DIR --test DIR\n"
         "  (or --data NAME, of a dataset with these parts)"
     )
-    if task == Task.IMAGE_CLASSIFICATION:
+    facts = TASKS.get(task)
+    if facts is not None and facts.classifies:
         return DataError(f"{name} has no classes: its head was removed.", given=name, hint=probe)
-    embeds = task in (Task.MASKED_IMAGE_MODELING, Task.SELF_SUPERVISED_LEARNING)
-    return refuse(name, task, "measuring how it classifies", hint=probe if embeds else None)
+    hint = probe if facts is not None and facts.embeds else None
+    return refuse(name, task, "measuring how it classifies", hint=hint)
 
 
 def _part(data: Data, split: str, kind: str) -> tuple[ImageDataset, ImageTable]:
@@ -415,9 +478,9 @@ def _per_class(
 def _confusion(truth: Tensor, found: Tensor, names: Mapping[int, str]) -> dict[str, dict[str, int]]:
     counted: dict[str, dict[str, int]] = {}
     pairs, counts = torch.stack([truth, found], 1).unique(dim=0, return_counts=True)  # type: ignore[no-untyped-call]  # torch's own
-    for (true, predicted), number in zip(pairs.tolist(), counts.tolist(), strict=True):
+    for (true, predicted), times in zip(pairs.tolist(), counts.tolist(), strict=True):
         row = counted.setdefault(names.get(true, str(true)), {})
-        row[names.get(predicted, str(predicted))] = number
+        row[names.get(predicted, str(predicted))] = times
     return counted
 
 

@@ -20,18 +20,17 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from holotype.errors import DataError, ParameterError
-from holotype.tasks import Task
 from holotype.vision.data.decode import AnyPath, open_image
 from holotype.vision.data.preprocessing import Preprocessing
 from holotype.vision.prediction.files import Progress, Unreadable, find_images, listed_paths
 from holotype.vision.prediction.model import (
     Model,
     applied,
+    check_classifier,
     class_names,
     image_task,
     model_name,
     opened,
-    refuse,
 )
 from holotype.vision.prediction.rows import check_rows, row_file, text
 
@@ -228,10 +227,8 @@ def _classified(
     progress: Progress | None,
 ) -> Iterator[ImagePrediction]:
     _whole("top_k", top_k)
-    task = image_task(net, model_info)
     name = model_name((net, model_info), model_info)
-    if task in (Task.OBJECT_DETECTION, Task.MASKED_IMAGE_MODELING, Task.SELF_SUPERVISED_LEARNING):
-        raise refuse(name, task, "classifying images")
+    check_classifier(name, image_task(net, model_info), "classifying images")
     if getattr(net, "num_classes", None) == 0:
         raise DataError(
             f"{name} has no classes: its head was removed.",

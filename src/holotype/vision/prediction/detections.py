@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from holotype.errors import ParameterError
-from holotype.tasks import Task
 from holotype.vision.data.decode import AnyPath, open_image
 from holotype.vision.data.preprocessing import Preprocessing
 from holotype.vision.data.resize import Placement, resize_to
@@ -379,9 +378,8 @@ def _in_picture(boxes: Tensor, place: Placement, size: tuple[int, int]) -> Tenso
 
 def _needs(name: Model, net: nn.Module, info: object) -> tuple[Preprocessing, tuple[int, int]]:
     """How pictures become input, and their (height, width)."""
-    task = image_task(net, info)
-    if task != Task.OBJECT_DETECTION or not callable(getattr(net, "detect", None)):
-        raise refuse(model_name(name, info), task, "detecting objects")
+    if not callable(getattr(net, "detect", None)):
+        raise refuse(model_name(name, info), image_task(net, info), "detecting objects")
     how = Preprocessing.of(info)
     return how, tuple(getattr(net, "size", how.size))
 

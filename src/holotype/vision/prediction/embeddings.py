@@ -19,13 +19,13 @@ from torch import Tensor, nn
 
 from holotype.errors import DataError
 from holotype.files import writing
-from holotype.tasks import Task
 from holotype.vision.data.decode import AnyPath, open_image
 from holotype.vision.data.preprocessing import Preprocessing
 from holotype.vision.prediction.classification import ImagesReport
 from holotype.vision.prediction.files import Progress, Unreadable, find_images, listed_paths
 from holotype.vision.prediction.model import Model, applied, image_task, model_name, opened, refuse
 from holotype.vision.prediction.rows import check_rows, row_file, text
+from holotype.vision.tasks import TASKS
 
 __all__ = ["ENDINGS", "ImageEmbeddings", "embed_files", "embed_images", "embedding_of"]
 
@@ -56,16 +56,11 @@ def embedding_of(net: nn.Module, info: object, name: str = "the network") -> tup
         DataError: the network has no embedding.
     """
     task = image_task(net, info)
-    if task == Task.OBJECT_DETECTION:
+    facts = TASKS.get(task)
+    if facts is not None and not facts.embeds:
         raise refuse(name, task, "embedding whole images")
-    note = None
-    source: Any = net
-    if task == Task.MASKED_IMAGE_MODELING:
-        source = getattr(net, "encoder", net)
-        note = f"{name} is a masked image model: these are the embeddings of its encoder"
-    elif task == Task.SELF_SUPERVISED_LEARNING:
-        source = net if hasattr(net, "embedding") else getattr(net, "trained_encoder", net)
-        note = f"{name} was trained without classes: these are the embeddings of its encoder"
+    source = net if facts is None or hasattr(net, "embedding") else facts.encoder_in(net)
+    note = None if facts is None or not facts.note else facts.note.format(name=name)
     embed = getattr(source, "embedding", None)
     if not callable(embed):
         raise DataError(f"{name} ({type(source).__name__}) has no embedding.", given=name)

@@ -15,6 +15,7 @@ from holotype.errors import DataError
 from holotype.tasks import Task
 from holotype.vision.data.preprocessing import field_of
 from holotype.vision.prediction.files import Progress, Unreadable, decoded
+from holotype.vision.tasks import TASKS
 
 if TYPE_CHECKING:
     from holotype.weights.model_info import LoadedModelInfo
@@ -136,25 +137,21 @@ def _check_task(name: object, task: str | None) -> None:
 
 def refuse(name: object, task: str, wanted: str, *, hint: str | None = None) -> DataError:
     """The error for a model of images that another command is for; by default the hint names that command."""
-    hints = {
-        Task.IMAGE_CLASSIFICATION: f"holotype predict {name} IMAGES",
-        Task.OBJECT_DETECTION: f"holotype predict {name} IMAGES --pictures FOLDER",
-        Task.MASKED_IMAGE_MODELING: f"holotype predict {name} IMAGES --pictures FOLDER",
-        Task.SELF_SUPERVISED_LEARNING: f"holotype embed {name} IMAGES -o OUT.parquet",
-    }
-    what = {
-        Task.SELF_SUPERVISED_LEARNING: "was trained without classes and names none: it embeds images",
-        Task.MASKED_IMAGE_MODELING: "reconstructs masked images and knows no classes",
-        Task.OBJECT_DETECTION: "detects objects in images",
-        Task.IMAGE_CLASSIFICATION: "classifies images",
-    }
-    known = next((one for one in hints if one == task), None)
-    said = what[known] if known is not None else f"is a model for {task}"
-    return DataError(
-        f"{name} {said}; {wanted} is not for it.",
-        given=str(name),
-        hint=hint or (None if known is None else hints[known]),
-    )
+    facts = TASKS.get(task)
+    does = f"is a model for {task}" if facts is None else facts.does
+    if hint is None and facts is not None:
+        hint = facts.command.format(name=name)
+    return DataError(f"{name} {does}; {wanted} is not for it.", given=str(name), hint=hint)
+
+
+def check_classifier(name: object, task: str, wanted: str) -> None:
+    """Refuse a network whose task is known and is not to classify.
+
+    Raises:
+        DataError: as `refuse`.
+    """
+    if task in TASKS and not TASKS[task].classifies:
+        raise refuse(name, task, wanted)
 
 
 def class_names(model_info: object) -> dict[int, str]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from holotype.tasks import Task
 from holotype.vision.data.decode import AnyPath, open_image
 from holotype.vision.data.preprocessing import Preprocessing
 from holotype.vision.prediction.classification import ImagesReport
@@ -141,9 +140,8 @@ def side_by_side(one: Reconstruction) -> Image:
 
 
 def _checked(name: Model, net: nn.Module, info: object) -> Preprocessing:
-    task = image_task(net, info)
-    if task != Task.MASKED_IMAGE_MODELING or not callable(getattr(net, "reconstruct", None)):
-        raise refuse(model_name(name, info), task, "reconstructing masked images")
+    if not callable(getattr(net, "reconstruct", None)):
+        raise refuse(model_name(name, info), image_task(net, info), "reconstructing masked images")
     return Preprocessing.of(info)
 
 

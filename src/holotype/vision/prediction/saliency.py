@@ -22,11 +22,17 @@ from torch.nn import functional as F  # noqa: N812  # the name that everybody kn
 from holotype.errors import DataError, ParameterError, ShapeError
 from holotype.files import check_new
 from holotype.names import nearest
-from holotype.tasks import Task
 from holotype.vision.data.decode import AnyPath, open_image
 from holotype.vision.data.preprocessing import Preprocessing
 from holotype.vision.prediction.files import save_picture
-from holotype.vision.prediction.model import Model, class_names, image_task, model_name, opened, refuse
+from holotype.vision.prediction.model import (
+    Model,
+    check_classifier,
+    class_names,
+    image_task,
+    model_name,
+    opened,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -151,9 +157,7 @@ def saliency_picture(
         ParameterError: as for `saliency`.
     """
     net, info = opened(name, device)
-    task = image_task(net, info)
-    if task in (Task.OBJECT_DETECTION, Task.MASKED_IMAGE_MODELING, Task.SELF_SUPERVISED_LEARNING):
-        raise refuse(model_name(name, info), task, "a map of saliency")
+    check_classifier(model_name(name, info), image_task(net, info), "a map of saliency")
     how = Preprocessing.of(info)
     image = open_image(path)
     found = saliency(net, how(image), method, class_index)

@@ -13,9 +13,9 @@ from holotype.catalog.network_record import record_of
 from holotype.catalog.values import differences, from_data
 from holotype.errors import ConfigError
 from holotype.files import sha256_of
-from holotype.tasks import Task
 from holotype.training.folder import ENCODER, WEIGHTS
 from holotype.vision.data.preprocessing import field_of
+from holotype.vision.tasks import TASKS
 from holotype.weights.inspect import inspect_file
 from holotype.weights.open import find
 
@@ -101,15 +101,13 @@ def _statistics(info: Any) -> tuple[list[float], list[float]] | None:
 
 def _encoder_in(net: Any, recorded: str | None, source: str) -> nn.Module:
     task = str(getattr(net, "task", None) or recorded or "")
-    if task in (Task.MASKED_IMAGE_MODELING, Task.SELF_SUPERVISED_LEARNING):
-        found: nn.Module = getattr(net, "trained_encoder", None) or net.encoder
-        return found
-    if task != Task.IMAGE_CLASSIFICATION:
+    if task not in TASKS or not TASKS[task].embeds:
         raise ConfigError(
             f"from_pretrained: {source} is for {task or 'something else'}; it holds no encoder of images.",
             given=source,
         )
-    return net  # type: ignore[no-any-return]  # a network
+    encoder: nn.Module = TASKS[task].encoder_in(net)
+    return encoder
 
 
 def fill(target: nn.Module, initial: Initial, *, head: bool = False) -> int:

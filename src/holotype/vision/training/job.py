@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import holotype
+from holotype.domains import resolve
 from holotype.errors import ConfigError, DataError, HolotypeError
-from holotype.tasks import Task
 from holotype.training.folder import ENCODER, folder_of, replace_file
 from holotype.training.job import Amount, Job, Tell, Tested, Work
 from holotype.training.loop import Stepper, own_outcomes
@@ -23,6 +23,7 @@ from holotype.vision.data.augmentation.augment import Augmentation, make_augment
 from holotype.vision.data.augmentation.presets import PRESETS
 from holotype.vision.data.load import ImageDataset, load_image_dataset
 from holotype.vision.evaluation.probe import wilson_interval
+from holotype.vision.tasks import TASKS
 from holotype.vision.training.batches import ImageBatches, ImageReader, ImagesToMeasure, fewest_at_once
 from holotype.vision.training.initial import (
     HEADS,
@@ -33,14 +34,8 @@ from holotype.vision.training.initial import (
     other_architecture,
     statistics_of_entry,
 )
-from holotype.vision.training.objectives import (
-    ImageClassification,
-    ImageObjective,
-    MaskedImageModelling,
-    ObjectDetection,
-    SelfSupervision,
-)
-from holotype.vision.training.recipe import FACTS, ImageRecipe
+from holotype.vision.training.objectives import ImageObjective
+from holotype.vision.training.recipe import ImageRecipe
 from holotype.vision.training.unreadable import content_of, note_unreadable, read_unreadable
 from holotype.weights.empty import build_empty
 
@@ -62,7 +57,8 @@ class ImageJob(Job[ImageRecipe]):
 
     def __init__(self, recipe: ImageRecipe) -> None:
         super().__init__(recipe)
-        self.task, self.facts = recipe.task, FACTS[recipe.task]
+        self.facts = TASKS[recipe.task]
+        self._make_objective: type[ImageObjective] = resolve(self.facts.objective)
 
     # -- before --
 
@@ -86,10 +82,7 @@ class ImageJob(Job[ImageRecipe]):
             _check_views(net, augment)
         if self.initial is not None:
             self.network()  # and what does not fit
-        if self.task == Task.OBJECT_DETECTION:
-            from holotype.vision.evaluation.detection import mean_average_precision
-
-            mean_average_precision([], [], 1)  # a missing extra is reported now
+        self._make_objective.check_extras()
 
     def _check_data(self) -> None:
         dataset = self.dataset
@@ -197,7 +190,7 @@ class ImageJob(Job[ImageRecipe]):
         if self.recipe.freeze is not None:
             for module in self._frozen(net):
                 module.requires_grad_(False)
-            if self.task == Task.IMAGE_CLASSIFICATION:
+            if self.facts.part is None:
                 for name, parameter in net.named_parameters():
                     parameter.requires_grad_(name.partition(".")[0] in HEADS)
         return net
@@ -217,8 +210,8 @@ class ImageJob(Job[ImageRecipe]):
         """The modules that keep their weights."""
         if self.recipe.freeze is None:
             return []
-        if self.task == Task.OBJECT_DETECTION:
-            return [net.get_submodule("backbone")]
+        if self.facts.part is not None:
+            return [net.get_submodule(self.facts.part)]
         heads = [name for name, _ in net.named_children() if name in HEADS]
         if not heads:
             raise ConfigError(
@@ -247,7 +240,7 @@ class ImageJob(Job[ImageRecipe]):
             self._readers[part] = ImageReader(
                 table,
                 augment.read_size if larger else size,
-                mode=self._mode,
+                mode=self.facts.frame,
                 exact=not larger,
                 device=fabric.device,
                 unreadable=partial(note_unreadable, folder_of(recipe), part, table),
@@ -263,7 +256,17 @@ class ImageJob(Job[ImageRecipe]):
             **world,
         )
         validation = ImagesToMeasure(self._readers["val"], images=self._at_once, **world)
-        self._objective = self._make_objective(net, augment)
+        mean, std = self.statistics
+        self._objective = self._make_objective(
+            mean=mean,
+            std=std,
+            augment=augment,
+            frozen=self._frozen(net),
+            size=size,
+            num_classes=len(self.dataset.classes),
+            labelled=self._readers["val"].labelled,
+            label_smoothing=recipe.loss.label_smoothing,
+        )
         steps = training.steps_in(0)
         say(f"training on {len(self._readers['train']):,} images, {steps:,} steps an epoch")
         return Work(self._objective, training, validation)
@@ -271,11 +274,6 @@ class ImageJob(Job[ImageRecipe]):
     @property
     def _at_once(self) -> int:
         return self.recipe.batch.portion or self.recipe.batch.images
-
-    @property
-    def _mode(self) -> str:
-        """How a picture is brought to the network's size: as `holotype predict` does it."""
-        return "letterbox" if self.task == Task.OBJECT_DETECTION else "crop"
 
     def _size(self, net: nn.Module) -> tuple[int, int]:
         size: Any = getattr(net, "size", None)
@@ -309,19 +307,6 @@ class ImageJob(Job[ImageRecipe]):
             {**{key: value for key, value in fitting.items() if key in options}, **made}, size, kind=kind
         )
 
-    def _make_objective(self, net: nn.Module, augment: Augmentation) -> ImageObjective:
-        mean, std = self.statistics
-        shared: dict[str, Any] = {"mean": mean, "std": std, "frozen": self._frozen(net)}
-        if self.task == Task.SELF_SUPERVISED_LEARNING:
-            labelled = self._readers["val"].labelled
-            return SelfSupervision(views=augment, size=self._size(net), labelled=labelled, **shared)
-        shared["augment"] = augment
-        if self.task == Task.OBJECT_DETECTION:
-            return ObjectDetection(num_classes=len(self.dataset.classes), **shared)
-        if self.task == Task.MASKED_IMAGE_MODELING:
-            return MaskedImageModelling(**shared)
-        return ImageClassification(label_smoothing=self.recipe.loss.label_smoothing, **shared)
-
     # -- after --
 
     def sources(self) -> Mapping[str, Any]:
@@ -339,9 +324,12 @@ class ImageJob(Job[ImageRecipe]):
             "interpolation": "bilinear",
         }
         if self.facts.labelled is None:
-            encoder = getattr(net, "trained_encoder", None) or net.get_submodule("encoder")
             holotype.save_pretrained(
-                encoder, folder / ENCODER, preprocessing=preprocessing, overwrite=True, **record
+                self.facts.encoder_in(net),
+                folder / ENCODER,
+                preprocessing=preprocessing,
+                overwrite=True,
+                **record,
             )
         classes = {} if self.facts.labelled is None else {"classes": self.dataset.classes}
         super().save(net, folder, {"preprocessing": preprocessing, **classes, **record})
@@ -354,17 +342,14 @@ class ImageJob(Job[ImageRecipe]):
         loss, outputs, targets = self._outcomes(net, fabric)
         figures = {"loss": loss, **self._objective.measure(outputs, targets)}
         about: dict[str, Any] = {"test_images": len(targets)}
-        intervals: dict[str, Any] = {}
-        if self.task == Task.IMAGE_CLASSIFICATION:
+        about_figures: dict[str, Any] = {}
+        if self.facts.classifies:
             correct = round(figures["accuracy"] * len(targets))
-            intervals["accuracy"] = list(wilson_interval(correct, len(targets)))
-            about["test_intervals"] = intervals
+            interval = list(wilson_interval(correct, len(targets)))
+            about["test_intervals"] = {"accuracy": interval}
+            about_figures["accuracy"] = {"interval": interval}
             self._write_predictions(folder / "predictions_test.csv", outputs, targets)
-        return Tested(
-            figures=figures,
-            about_figures={key: {"interval": interval} for key, interval in intervals.items()},
-            about=about,
-        )
+        return Tested(figures=figures, about_figures=about_figures, about=about)
 
     def _outcomes(self, net: nn.Module, fabric: Fabric) -> tuple[float, Tensor, Tensor]:
         seed_all(self.recipe.seed, "test")

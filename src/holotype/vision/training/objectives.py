@@ -24,13 +24,17 @@ _MOST_DETECTIONS = 100
 
 
 class ImageObjective:
-    """What the objectives for images share.
+    """What the objectives for images share: each uses those of its arguments that it needs.
 
     Args:
         mean: of red, green and blue, from 0 to 1; subtracted.
         std: likewise; divided by.
-        augment: from a batch to an augmented one, in training; None for none.
+        augment: from a batch to an augmented one, in training, or from images to views; None for none.
         frozen: modules that stay in evaluation mode.
+        size: (height, width) of images whose embedding is measured.
+        num_classes: N.
+        labelled: do the images to measure have classes?
+        label_smoothing: the share of the probability that is spread over all classes.
     """
 
     directions: Directions
@@ -42,9 +46,19 @@ class ImageObjective:
         std: Sequence[float],
         augment: Callable[..., Any] | None = None,
         frozen: Iterable[nn.Module] = (),
+        size: tuple[int, int] = (0, 0),
+        num_classes: int = 0,
+        labelled: bool = False,
+        label_smoothing: float = 0.0,
     ) -> None:
         self._mean, self._std = (torch.tensor(list(one)).view(1, 3, 1, 1) for one in (mean, std))
         self._augment, self._frozen = augment, tuple(frozen)
+        self._size, self._num_classes, self._labelled = size, num_classes, labelled
+        self._label_smoothing = label_smoothing
+
+    @classmethod
+    def check_extras(cls) -> None:
+        """Raise now if an optional package that `measure` needs is missing."""
 
     def begin(self, net: nn.Module) -> None:
         """Keep what is frozen as it is: batch norms too."""
@@ -76,17 +90,9 @@ class ImageObjective:
 
 
 class ImageClassification(ImageObjective):
-    """Which class? Cross-entropy; accuracy is measured.
+    """Which class? Cross-entropy; accuracy is measured."""
 
-    Args:
-        label_smoothing: the share of the probability that is spread over all classes.
-        **shared: see `ImageObjective`.
-    """
-
-    def __init__(self, *, label_smoothing: float = 0.0, **shared: Any) -> None:
-        super().__init__(**shared)
-        self._label_smoothing = label_smoothing
-        self.directions: Directions = {"loss": "min", "accuracy": "max"}
+    directions: Directions = {"loss": "min", "accuracy": "max"}  # noqa: RUF012 - as the protocol has it
 
     def __call__(self, net: nn.Module, batch: ImageBatch) -> Outcome:
         """Apply the network to images with classes; an augmentation that mixes gives shares of classes."""
@@ -102,17 +108,16 @@ class ImageClassification(ImageObjective):
 
 
 class ObjectDetection(ImageObjective):
-    """What is where? The detector's own losses, added up; mean average precision is measured.
+    """What is where? The detector's own losses, added up; mean average precision is measured."""
 
-    Args:
-        num_classes: N.
-        **shared: see `ImageObjective`.
-    """
+    directions: Directions = {"loss": "min", "map": "max", "map_50": "max", "map_75": "max"}  # noqa: RUF012
 
-    def __init__(self, *, num_classes: int, **shared: Any) -> None:
-        super().__init__(**shared)
-        self._num_classes = num_classes
-        self.directions: Directions = {"loss": "min", "map": "max", "map_50": "max", "map_75": "max"}
+    @classmethod
+    def check_extras(cls) -> None:
+        """Raise now if pycocotools is missing."""
+        from holotype.vision.evaluation.detection import mean_average_precision
+
+        mean_average_precision([], [], 1)
 
     def __call__(self, net: nn.Module, batch: ImageBatch) -> Outcome:
         """Apply the detector to images with boxes; what it finds is (B, K, 6): box, score, label or -1."""
@@ -151,32 +156,19 @@ class MaskedImageModelling(ImageObjective):
 
 
 class SelfSupervision(ImageObjective):
-    """Do views of an image agree? The model's own loss; where labels are known, the nearest neighbours' too.
+    """Do views of an image agree? The model's own loss; with labels, nearest neighbours are measured too."""
 
-    Args:
-        views: from (B, 3, H, W) images to the views that the model takes.
-        size: (height, width) of images whose embedding is measured.
-        labelled: measure by labels how well images of one class lie together.
-        **shared: see `ImageObjective`.
-    """
-
-    def __init__(
-        self,
-        *,
-        views: Callable[[Tensor], Sequence[Tensor]],
-        size: tuple[int, int],
-        labelled: bool,
-        **shared: Any,
-    ) -> None:
-        super().__init__(**shared)
-        self._views, self._size, self._labelled = views, size, labelled
-        self.directions: Directions = {"loss": "min", **({"knn_accuracy": "max"} if labelled else {})}
+    @property
+    def directions(self) -> Directions:  # type: ignore[override]  # it depends on the data
+        """Better is less loss; and where labels are known, more accuracy of the nearest neighbours."""
+        return {"loss": "min", "knn_accuracy": "max"} if self._labelled else {"loss": "min"}
 
     def __call__(self, net: nn.Module, batch: ImageBatch) -> Outcome:
         """Apply the model to views of images; their (B, F) embeddings are kept in evaluation."""
         images = batch.images
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-            views = [self.normalised(view) for view in self._views(images)]
+            made = [images] if self._augment is None else self._augment(images)
+            views = [self.normalised(view) for view in made]
         loss: Tensor = net.loss(views)  # type: ignore[operator]  # it has one
         embedded = images.new_zeros(len(images), 0)
         if self._labelled and not net.training:

@@ -20,56 +20,13 @@ from typing import Any, ClassVar, Literal
 from holotype.catalog.parameters import problems_with
 from holotype.errors import HolotypeError
 from holotype.records import ModelInfo
-from holotype.tasks import Task
-from holotype.text import did_you_mean, in_one_line, shown
+from holotype.text import did_you_mean, in_one_line, listed, shown
 from holotype.training.recipe import Recipe, model_info
 from holotype.training.recipe_parts import FROM_1, RANGES, Range
+from holotype.vision.tasks import TASKS, ImageTask
 
-
-@dataclass(frozen=True)
-class TaskFacts:
-    """What a recipe for images takes from the task of its model.
-
-    Attributes:
-        monitors: figures by which the best epoch may be chosen; the first is the default. What a network
-            without labels reaches on its own loss says little of its encoder.
-        augmented: which presets of `holotype.vision.data.augmentation` fit.
-        augmentation: the preset by default; None for the views that the model takes.
-        labelled: what the images must come with, or None.
-        part: the model's parameter that names the network which `from_pretrained` fills; None for the model
-            itself.
-    """
-
-    monitors: tuple[str, ...]
-    augmented: str
-    augmentation: str | None = None
-    labelled: str | None = None
-    part: str | None = None
-
-
-FACTS: Mapping[str, TaskFacts] = {
-    Task.IMAGE_CLASSIFICATION: TaskFacts(
-        monitors=("val_accuracy", "val_loss", "last"),
-        augmented="classification",
-        augmentation="light",
-        labelled="classes",
-    ),
-    Task.OBJECT_DETECTION: TaskFacts(
-        monitors=("val_map", "val_loss", "last"),
-        augmented="detection",
-        augmentation="flip",
-        labelled="boxes",
-        part="backbone",
-    ),
-    Task.MASKED_IMAGE_MODELING: TaskFacts(
-        monitors=("val_loss", "last"), augmented="classification", augmentation="light", part="encoder"
-    ),
-    Task.SELF_SUPERVISED_LEARNING: TaskFacts(
-        monitors=("last", "val_loss", "val_knn_accuracy"), augmented="views", part="encoder"
-    ),
-}
 # The parameters of models that name another network.
-_PARTS = frozenset(facts.part for facts in FACTS.values() if facts.part is not None)
+_PARTS = frozenset(facts.part for facts in TASKS.values() if facts.part is not None)
 
 
 @dataclass(frozen=True)
@@ -124,7 +81,7 @@ class ImageRecipe(Recipe):
         preprocessing: None for that of the weights to begin with, or else ImageNet's.
     """
 
-    tasks: ClassVar[frozenset[str]] = frozenset(FACTS)
+    tasks: ClassVar[frozenset[str]] = frozenset(TASKS)
     examples: ClassVar[Mapping[str, str]] = {"model": "{name: vit_t16}", "data": "digits"}
     short: ClassVar[frozenset[str]] = Recipe.short | {"augmentation"}
     ranges: ClassVar[Mapping[str, Range]] = {
@@ -157,9 +114,9 @@ class ImageRecipe(Recipe):
         return self.data["name"] if set(self.data) == {"name"} else self.data
 
     @property
-    def facts(self) -> TaskFacts:
+    def facts(self) -> ImageTask:
         """What its task decides."""
-        return FACTS[self.task]
+        return TASKS[self.task]
 
     def to_dict(self) -> dict[str, Any]:
         """The whole recipe as plain data, defaults included; a recipe again when it is read."""
@@ -172,15 +129,15 @@ class ImageRecipe(Recipe):
     @classmethod
     def monitors(cls, task: str | None) -> tuple[str, ...]:
         """The figures by which the best epoch may be chosen, for a task; the first one is the default."""
-        if task is not None and task in FACTS:
-            return FACTS[task].monitors
-        return tuple(dict.fromkeys(name for facts in FACTS.values() for name in facts.monitors))
+        if task is not None and task in TASKS:
+            return TASKS[task].monitors
+        return tuple(dict.fromkeys(name for facts in TASKS.values() for name in facts.monitors))
 
     @classmethod
     def complete(cls, mapping: dict[str, Any]) -> None:
         """Fill in what the task decides, where the recipe leaves it open."""
         info, _ = model_info(mapping.get("model"))
-        facts = FACTS.get(info.task or "") if info is not None else None
+        facts = TASKS.get(info.task or "") if info is not None else None
         if facts is None:
             return
         if facts.part is not None and isinstance(mapping.setdefault("trainer", {}), dict):
@@ -196,9 +153,9 @@ class ImageRecipe(Recipe):
         problems += _plain_values(mapping)
         if info is not None:
             problems += _params(info, mapping["model"].get("params") or {}, mapping)
-        if task in FACTS:
+        if task in TASKS:
             problems += _what_goes_together(mapping, task)
-            problems += _augmentation(mapping.get("augmentation"), FACTS[task])
+            problems += _augmentation(mapping.get("augmentation"), TASKS[task])
         if check_data:
             problems += _data(mapping.get("data"), task)
             source = mapping.get("from_pretrained")
@@ -248,14 +205,15 @@ def _params(info: ModelInfo, params: Any, mapping: Mapping[str, Any]) -> list[st
 def _what_goes_together(mapping: Mapping[str, Any], task: str) -> list[str]:
     problems = []
     loss, batch = mapping.get("loss"), mapping.get("batch")
-    if isinstance(loss, dict) and loss.get("label_smoothing") and task != Task.IMAGE_CLASSIFICATION:
-        problems.append(f"loss.label_smoothing: it is for {Task.IMAGE_CLASSIFICATION}, not for {task}")
+    if isinstance(loss, dict) and loss.get("label_smoothing") and not TASKS[task].classifies:
+        fits = listed([name for name, facts in TASKS.items() if facts.classifies])
+        problems.append(f"loss.label_smoothing: it is for {fits}, not for {task}")
     trainer, scheduler = mapping.get("trainer"), mapping.get("scheduler")
     name = scheduler.get("name") if isinstance(scheduler, dict) else scheduler
     if name == "plateau" and isinstance(trainer, dict) and trainer.get("monitor") == "last":
         problems.append("scheduler.name: 'plateau' waits for a figure; trainer.monitor 'last' is none")
     if mapping.get("freeze") is not None:
-        if FACTS[task].part == "encoder":
+        if TASKS[task].part == "encoder":
             problems.append(f"freeze: the encoder is what {task} trains")
         elif mapping.get("from_pretrained") is None and not _own_weights(mapping):
             problems.append(
@@ -277,7 +235,7 @@ def _own_weights(mapping: Mapping[str, Any]) -> bool:
     return any(isinstance(name, str) and registry.pretrained_exists(name) for name in named)
 
 
-def _augmentation(value: Any, facts: TaskFacts) -> list[str]:
+def _augmentation(value: Any, facts: ImageTask) -> list[str]:
     if value is None:
         return []
     from holotype.vision.data.augmentation.presets import check_augmentation
@@ -303,7 +261,7 @@ def _data(data: Any, task: str) -> list[str]:
             f"no {' and no '.join(missing)} images; name them, or divide a folder: "
             "{images: DIR, split: {fractions: [0.8, 0.1, 0.1]}}"
         )
-    wanted = FACTS[task].labelled if task in FACTS else None
+    wanted = TASKS[task].labelled if task in TASKS else None
     for kind in dict.fromkeys(kinds.values()) if wanted is not None else ():
         if kind not in (wanted, None):
             parts = ", ".join(part for part, own in kinds.items() if own == kind)
@@ -343,4 +301,4 @@ def _source(source: str) -> list[str]:
         task = registry.get_model_info(entry.network).task
     except HolotypeError as error:
         return [f"from_pretrained: {in_one_line(error)}"]
-    return [] if task in FACTS else [f"from_pretrained: {source!r} is for {task}, not for images"]
+    return [] if task in TASKS else [f"from_pretrained: {source!r} is for {task}, not for images"]
