@@ -178,6 +178,7 @@ class ModelInfo(_Record):
         file: the file of that module, or None (a notebook).
         line: the line of the class in it.
         docstring: of the class.
+        class_attributes: those that are a truth value, a whole number or a text, own or inherited.
         parameters: the constructor's, or None where only importing could tell.
         open_parameters: True if the constructor takes any further keyword.
         config: the parameters that a registered config fixes.
@@ -200,6 +201,7 @@ class ModelInfo(_Record):
     file: str | None = None
     line: int | None = None
     docstring: str | None = None
+    class_attributes: Mapping[str, Any] = field(default_factory=FrozenDict)
     parameters: tuple[Parameter, ...] | None = None
     open_parameters: bool = False
     config: Mapping[str, Any] = field(default_factory=FrozenDict)

@@ -214,9 +214,24 @@ class Entry:
 
         return inspect.cleandoc(doc)
 
+    def _attributes(self) -> dict[str, Any]:
+        """The class attributes that are plain, own or inherited."""
+        from holotype.catalog.scan import is_plain
+
+        detail = self.detail
+        if "attributes" not in detail and isinstance(self.obj, type):
+            detail["attributes"] = {
+                name: value
+                for cls in reversed(self.obj.__mro__)
+                for name, value in vars(cls).items()
+                if not name.startswith("__") and (value is None or is_plain(value))
+            }
+        found: dict[str, Any] = detail.get("attributes") or {}
+        return {name: value for name, value in found.items() if value is not None}
+
     def to_facts(self) -> dict[str, Any]:
         """Complete, as `holotype.catalog.link` writes it."""
-        signature, doc = self._signature(), self._docstring()
+        signature, doc, attributes = self._signature(), self._docstring(), self._attributes()
         return {
             **self.detail,
             "kind": self.kind,
@@ -228,6 +243,7 @@ class Entry:
             "via": self.via,
             "signature": signature,
             "doc": doc,
+            "attributes": attributes,
         }
 
     def summary(self, params: int | None) -> dict[str, Any]:
@@ -249,7 +265,7 @@ class Entry:
     def info(self, *, params: int | None, pretrained: tuple[str, ...], aliases: tuple[str, ...]) -> ModelInfo:
         """The record of an architecture."""
         from holotype.catalog.values import decode
-        from holotype.frozen import FrozenList, freeze
+        from holotype.frozen import FrozenDict, FrozenList, freeze
         from holotype.records import ModelInfo
 
         detail = self.detail
@@ -268,6 +284,7 @@ class Entry:
             file=detail.get("path"),
             line=self.line,
             docstring=self._docstring(),
+            class_attributes=FrozenDict(self._attributes()),
             parameters=parameters,
             open_parameters=is_open,
             config=freeze(self.config()),

@@ -38,7 +38,8 @@ _HARMLESS = frozenset({"typing.final", "typing_extensions.final", "typing.runtim
 _STDLIB = sys.stdlib_module_names
 # Fields of `ModelInfo` that are not registered.
 _RESERVED = frozenset(
-    {"zoo", "kind", "class_name", "module", "file", "line", "docstring", "parameters", "open_parameters"}
+    {"zoo", "kind", "class_name", "class_attributes", "module", "file", "line", "docstring"}
+    | {"parameters", "open_parameters"}
     | {"pretrained", "aliases", "problem", "metadata"}
 )
 _FIELDS = frozenset({"name", "task", "description", "features", "complexity", "replace"})
@@ -371,6 +372,7 @@ class Linker:
             "qualname": target,
             "task": str(task) if task is not None else None,
             "doc": facts.get("doc"),
+            "attributes": self._attributes(source, target) if kind == "class" else {},
             "signature": constructor,
             **described(kwargs),
             **base,
@@ -401,6 +403,7 @@ class Linker:
             "class_module": cls.source.module,
             "task": str(task) if task is not None else None,
             "doc": cls.source.facts["classes"][cls.name].get("doc"),
+            "attributes": self._attributes(cls.source, cls.name),
             "signature": constructor,
             "config": encode(dict(config)),
             **described(kwargs),
@@ -533,6 +536,21 @@ class Linker:
             if task is not None:
                 return task
         return None
+
+    def _attributes(
+        self, source: Source, name: str, seen: frozenset[tuple[str, str]] = frozenset()
+    ) -> dict[str, Any]:
+        """The class attributes that are plain, own or inherited; None for those that are not."""
+        if (source.module, name) in seen:
+            return {}
+        facts = source.facts.get("classes", {}).get(name, {})
+        found: dict[str, Any] = {}
+        for base in reversed(facts.get("bases", ())):
+            cls = self._class(source, base)
+            if cls is not None:
+                found |= self._attributes(cls.source, cls.name, seen | {(source.module, name)})
+        own: dict[str, Any] = facts.get("attributes", {})
+        return found | own
 
     def _constructor(
         self, source: Source, name: str, seen: frozenset[tuple[str, str]] = frozenset()

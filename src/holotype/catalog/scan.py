@@ -44,7 +44,7 @@ def scan(source: bytes) -> Facts:
         - ``names``: what each module-level name is, as a symbol; ``stars``: star-imported modules;
         - ``first``: the names in ``MODEL_ORDER``, with which a zoo begins its registration order;
         - ``needs``: ``[symbol, line]`` of each import that must succeed for the file to work;
-        - ``classes``: bases, line, docstring, constructor, task;
+        - ``classes``: bases, line, docstring, constructor, task, other attributes (None: not plain);
         - ``functions``: line, docstring, signature of decorated functions;
         - ``calls``: decorators and module-level calls that might register something;
         - ``hidden``: symbols called at import in a way that only running the file shows;
@@ -254,6 +254,10 @@ class _Scanner:
                 case ast.Assign(targets=[ast.Name(id="task")]) | ast.AnnAssign(target=ast.Name(id="task")):
                     if item.value is not None:
                         facts["task"] = self.encode_or_symbol(item.value)
+                case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                    value = item.value.value if isinstance(item.value, ast.Constant) else None
+                    if item.value is not None:
+                        facts.setdefault("attributes", {})[name] = value if is_plain(value) else None
             if isinstance(item, (ast.ClassDef, ast.FunctionDef)):
                 for decorator in item.decorator_list:
                     self.note(decorator)
@@ -445,6 +449,11 @@ class _Scanner:
                 if symbol and not symbol.endswith("()"):
                     return {"$symbol": symbol}
         raise NotLiteral
+
+
+def is_plain(value: object) -> bool:
+    """Is it a class attribute that the catalog keeps: a truth value, a whole number or a text?"""
+    return isinstance(value, (bool, int, str))
 
 
 def _names_in(node: ast.expr) -> list[str]:

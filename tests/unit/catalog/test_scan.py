@@ -64,3 +64,8 @@ def test_files_with_nothing_to_tell(source):
 
 def test_an_invalid_escape_does_not_warn():
     assert "error" not in scan(b"x = '\\d'\n")
+
+
+def test_plain_class_attributes_are_kept_and_others_are_marked() -> None:
+    facts = scan(b"class Net:\n    whole = True\n    count: int = 3\n    made = make()\n    bare: str\n")
+    assert facts["classes"]["Net"]["attributes"] == {"whole": True, "count": 3, "made": None}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from holotype.domains import DOMAINS, resolve
+from holotype.domains import DOMAINS
+from holotype.entry_points import resolve
 from holotype.vision.data.augmentation.presets import presets_of
 from holotype.vision.domain import DOMAIN
 from holotype.vision.tasks import TASKS, facts_of

@@ -7,7 +7,8 @@ import sys
 from textwrap import wrap
 from typing import Any
 
-from holotype.domains import Command, resolve
+from holotype.domains import Command
+from holotype.entry_points import resolve
 from holotype.options import Options, from_1
 from holotype.printing import BOLD, DIM, coloured, print_json, width
 from holotype.progress import stage_bar

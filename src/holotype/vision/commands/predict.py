@@ -8,7 +8,8 @@ from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
-from holotype.domains import Command, resolve
+from holotype.domains import Command
+from holotype.entry_points import resolve
 from holotype.options import Options, from_1
 from holotype.printing import BOLD, coloured, table
 from holotype.progress import stage_bar

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import holotype
-from holotype.domains import resolve
+from holotype.entry_points import resolve
 from holotype.errors import ConfigError, DataError, HolotypeError
 from holotype.training.folder import ENCODER, folder_of, replace_file
 from holotype.training.job import Amount, Job, Tell, Tested, Work
@@ -35,7 +35,7 @@ from holotype.vision.training.initial import (
     statistics_of_entry,
 )
 from holotype.vision.training.objectives import ImageObjective
-from holotype.vision.training.recipe import ImageRecipe
+from holotype.vision.training.recipe import ImageRecipe, whole_batch_problem
 from holotype.vision.training.unreadable import content_of, note_unreadable, read_unreadable
 from holotype.weights.empty import build_empty
 
@@ -121,11 +121,7 @@ class ImageJob(Job[ImageRecipe]):
         """Refuse portions of a batch that is one whole, and batches that leave too few images to compare."""
         batch, least = self.recipe.batch, int(getattr(net, "least_images", 1))
         if batch.portion is not None and getattr(net, "needs_whole_batch", False):
-            raise ConfigError(
-                f"batch.portion: the loss of {self.recipe.model.name} compares all images of a batch, which "
-                "cannot be cut; lower batch.images",
-                given=batch.portion,
-            )
+            raise ConfigError(whole_batch_problem(self.recipe.model.name), given=batch.portion)
         fewest = fewest_at_once(
             len(self.dataset.splits["train"]), batch.images, batch.portion, self.recipe.trainer.accumulate
         )

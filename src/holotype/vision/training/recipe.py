@@ -154,7 +154,7 @@ class ImageRecipe(Recipe):
         if info is not None:
             problems += _params(info, mapping["model"].get("params") or {}, mapping)
         if task in TASKS:
-            problems += _what_goes_together(mapping, task)
+            problems += _what_goes_together(mapping, task, info)
             problems += _augmentation(mapping.get("augmentation"), TASKS[task])
         if check_data:
             problems += _data(mapping.get("data"), task)
@@ -202,7 +202,7 @@ def _params(info: ModelInfo, params: Any, mapping: Mapping[str, Any]) -> list[st
     return problems
 
 
-def _what_goes_together(mapping: Mapping[str, Any], task: str) -> list[str]:
+def _what_goes_together(mapping: Mapping[str, Any], task: str, info: ModelInfo | None) -> list[str]:
     problems = []
     loss, batch = mapping.get("loss"), mapping.get("batch")
     if isinstance(loss, dict) and loss.get("label_smoothing") and not TASKS[task].classifies:
@@ -223,7 +223,17 @@ def _what_goes_together(mapping: Mapping[str, Any], task: str) -> list[str]:
     images = batch.get("images", 64) if isinstance(batch, dict) else None
     if isinstance(portion, int) and isinstance(images, int) and portion > images:
         problems.append(f"batch.portion: {portion} is more than batch.images")
+    if portion is not None and info is not None and info.class_attributes.get("needs_whole_batch"):
+        problems.append(whole_batch_problem(info.name))
     return problems
+
+
+def whole_batch_problem(model: str) -> str:
+    """What is wrong with portions of a batch for a model whose class says `needs_whole_batch`."""
+    return (
+        f"batch.portion: the loss of {model} compares all images of a batch, which cannot be cut; "
+        "lower batch.images"
+    )
 
 
 def _own_weights(mapping: Mapping[str, Any]) -> bool:
