@@ -354,28 +354,49 @@ def _partition(
         pull = partners - 0.5 * degree[:, None] * volume / total
         pull[every, side] += 0.5 * degree * degree / total  # a group is not its own neighbour
         pull[:, ~open_] = -np.inf
-        target = pull.argmax(1)
-        gain = pull[every, target] - pull[every, side]
-        # Some at a time: if all moved at once, neighbours would swap places without end.
-        moving = (rng.random(groups) < 0.3) & (gain > 1e-9)
-        for part in np.flatnonzero(open_):
-            chosen = np.flatnonzero(moving & (target == part))
-            chosen = chosen[np.argsort(-gain[chosen] / degree[chosen], kind="stable")]
-            fits = np.cumsum(degree[chosen]) <= room[part] * 1.03 - volume[part]
-            side[chosen[fits]] = part
-        volume = np.bincount(side, degree, parts)
-        for part in np.flatnonzero(volume > room * 1.03):
-            chosen = np.flatnonzero((side == part) & (rng.random(groups) < 0.3))
-            elsewhere = pull[chosen]
-            elsewhere[:, part] = -np.inf
-            to = elsewhere.argmax(1)
-            loss = (pull[chosen, part] - elsewhere[np.arange(len(chosen)), to]) / np.maximum(
-                degree[chosen], 1
-            )
-            least = np.argsort(loss, kind="stable")
-            fits = np.cumsum(degree[chosen[least]]) <= volume[part] - room[part] * 1.03
-            side[chosen[least][fits]] = to[least][fits]
+        _move_groups(side, pull, room, degree, rng)
     return best.part
+
+
+def _move_groups(
+    side: NDArray[np.int64],
+    pull: NDArray[np.float64],
+    room: NDArray[np.float64],
+    degree: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> None:
+    """Move some groups to the part that pulls them most, while it has room; then some out of parts too full.
+
+    Shapes: G groups; S parts.
+
+    Args:
+        side: (G,) the part of each group.
+        pull: (G, S), -inf for parts that take no groups.
+        room: (S,) the degrees that each part may hold.
+        degree: (G,) the pairs of each group.
+        rng: chooses the groups that may move.
+    """
+    every = np.arange(len(side))
+    volume = np.bincount(side, degree, len(room))
+    target = pull.argmax(1)
+    gain = pull[every, target] - pull[every, side]
+    # Some at a time: if all moved at once, neighbours would swap places without end.
+    moving = (rng.random(len(side)) < 0.3) & (gain > 1e-9)
+    for part in range(len(room)):
+        chosen = np.flatnonzero(moving & (target == part))
+        chosen = chosen[np.argsort(-gain[chosen] / degree[chosen], kind="stable")]
+        fits = np.cumsum(degree[chosen]) <= room[part] * 1.03 - volume[part]
+        side[chosen[fits]] = part
+    volume = np.bincount(side, degree, len(room))
+    for part in np.flatnonzero(volume > room * 1.03):
+        chosen = np.flatnonzero((side == part) & (rng.random(len(side)) < 0.3))
+        elsewhere = pull[chosen]
+        elsewhere[:, part] = -np.inf
+        to = elsewhere.argmax(1)
+        loss = pull[chosen, part] - elsewhere[np.arange(len(chosen)), to]
+        least = np.argsort(loss / np.maximum(degree[chosen], 1), kind="stable")
+        fits = np.cumsum(degree[chosen[least]]) <= volume[part] - room[part] * 1.03
+        side[chosen[least][fits]] = to[least][fits]
 
 
 def _notes(made: Splits, pairs: PairTable, clusters: Mapping[str, Any] | None) -> list[str]:
