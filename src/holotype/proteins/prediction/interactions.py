@@ -209,14 +209,8 @@ def predict_interactions(
     """
     output, picture = Path(output), None if picture is None else Path(picture)
     _check_options(locals())
-    ending = check_ending(output)
-    check_output(output, overwrite=overwrite)
-    if picture is not None:
-        check_picture(picture, overwrite=overwrite)
     read = [embeddings] if isinstance(embeddings, (str, Path)) else embeddings or []
-    for path in (model, fasta, pairs, bipartite, *read):
-        if path is not None and output.exists() and Path(path).exists() and output.samefile(path):
-            raise DataError(f"{output} is an input and cannot be the output, too.", given=str(output))
+    ending = _check_files(output, picture, (model, fasta, pairs, bipartite, *read), overwrite=overwrite)
     net, info = load_interaction_model(model)
     least_logit(threshold, info.temperature)
     opened = None if embeddings is None else open_embeddings(embeddings)
@@ -230,13 +224,7 @@ def predict_interactions(
     sequences, second, notes = _read(fasta, bipartite, opened)
     asked = _which(sequences, second, pairs, max_residues, notes)
     if picture is not None:
-        check_size(
-            *(
-                (len(asked.names),) * 2
-                if asked.rows is None
-                else (len(asked.rows), len(_array(asked.columns)))
-            )
-        )
+        check_size(*map(len, _sides(asked)))
     wanted = {name: sequences[name] for name in asked.names}
     if opened is not None:
         asked = _checked_embeddings(net, info, opened, asked, wanted)
@@ -324,6 +312,20 @@ def _check_options(given: Mapping[str, Any]) -> None:
             f"this prediction cannot be made:\n{bulleted(problems)}",
             problems=problems,
         )
+
+
+def _check_files(
+    output: Path, picture: Path | None, inputs: Iterable[str | Path | None], *, overwrite: bool
+) -> str:
+    """The format of the output; refuses files that cannot be written, and an output that is an input."""
+    ending = check_ending(output)
+    check_output(output, overwrite=overwrite)
+    if picture is not None:
+        check_picture(picture, overwrite=overwrite)
+    for path in inputs:
+        if path is not None and output.exists() and Path(path).exists() and output.samefile(path):
+            raise DataError(f"{output} is an input and cannot be the output, too.", given=str(output))
+    return ending
 
 
 def _read(
@@ -541,10 +543,8 @@ def _in_parts(scores: Scores, size: int = 2**17) -> Iterator[Scores]:
 def _draw(
     picture: Path, asked: _Asked, parts: Iterable[Scores], info: InteractionModelInfo, *, symmetric: bool
 ) -> None:
-    everybody = np.arange(len(asked.names))
-    rows = everybody if asked.rows is None else asked.rows
-    columns = everybody if asked.columns is None else asked.columns
-    matrix = np.full((len(everybody), len(everybody)), np.nan, np.float32)
+    rows, columns = _sides(asked)
+    matrix = np.full((len(asked.names), len(asked.names)), np.nan, np.float32)
     for part in parts:
         found = probabilities(part.logits, info.temperature)
         matrix[part.a, part.b] = found
@@ -556,6 +556,15 @@ def _draw(
         [asked.names[at] for at in rows],
         [asked.names[at] for at in columns],
         f"{Path(info.name).name}: {asked.rule}",
+    )
+
+
+def _sides(asked: _Asked) -> tuple[Integers, Integers]:
+    """The proteins along the rows and the columns of a matrix of scores."""
+    everybody = np.arange(len(asked.names))
+    return (
+        everybody if asked.rows is None else asked.rows,
+        everybody if asked.columns is None else asked.columns,
     )
 
 
