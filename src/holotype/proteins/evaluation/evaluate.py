@@ -170,17 +170,14 @@ def _subset(
         resamples=resamples,
         seed=seed,
     )
-    baselines: dict[str, dict[str, Value]] = {}
-    for one, scored in ranked.items():
-        found = metrics_of(scored)
-        baselines[one] = {
-            metric: Value(
-                found[metric],
-                percentile_interval(drawn[f"baseline {one}"].get(metric, np.empty(0))),
-                reasons.get(metric),
-            )
-            for metric in (*_OF_BASELINES, *(("accuracy",) if one == "majority" else ()))
-        }
+    baselines = {
+        one: _values(
+            {metric: value for metric, value in metrics_of(scored).items() if metric in _shown_of(one)},
+            drawn[f"baseline {one}"],
+            reasons,
+        )
+        for one, scored in ranked.items()
+    }
     best = None
     if DECIDES in defined:  # of equal ones, prefer one that uses some input
         best = max(baselines, key=lambda one: (baselines[one][DECIDES].value, one != "majority"))
@@ -193,18 +190,26 @@ def _subset(
         text=text,
         rows=rows,
         positives=len(model.positives),
-        metrics={
-            metric: Value(
-                value,
-                percentile_interval(drawn[""].get(metric, np.empty(0))),
-                reasons.get(metric),
-            )
-            for metric, value in values.items()
-        },
+        metrics=_values(values, drawn[""], reasons),
         baselines=baselines,
         best=best,
         difference=difference,
     )
+
+
+def _shown_of(baseline: str) -> tuple[str, ...]:
+    """The metrics that are reported of a baseline."""
+    return (*_OF_BASELINES, "accuracy") if baseline == "majority" else _OF_BASELINES
+
+
+def _values(
+    values: Mapping[str, float], drawn: Mapping[str, Floats], reasons: Mapping[str, str]
+) -> dict[str, Value]:
+    """Metrics with their intervals, from their values in the resamples."""
+    return {
+        metric: Value(value, percentile_interval(drawn.get(metric, np.empty(0))), reasons.get(metric))
+        for metric, value in values.items()
+    }
 
 
 def evaluate_file(
