@@ -94,7 +94,7 @@ def test_nothing_is_overwritten_unasked(files, capsys):
         (["m", "--predictions", "x"], "not both"),
         (["v1"], "--data NAME"),
         (["m", "--data", "d", "--ranks-only"], "--ranks-only goes with --predictions"),
-        (["--predictions", "x", "--ranks-only", "--validation", "v"], "--ranks-only says that they are none"),
+        (["--predictions", "x", "--ranks-only", "--validation", "v"], "--ranks-only treats them as ranks"),
     ],
 )
 def test_a_wrong_command_is_told(words, expected, capsys):

@@ -1,4 +1,4 @@
-"""The machines of a training: Lightning Fabric's view of accelerators, processes and precision."""
+"""The devices, processes and precision of a training, as Lightning Fabric provides them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def make_fabric(trainer: TrainerPart) -> Fabric:
 
 
 def _world(trainer: TrainerPart, environment: Mapping[str, str]) -> tuple[int | str, int, str]:
-    """Devices, machines and strategy; what torchrun or Slurm started is taken as it is."""
+    """Devices, machines and strategy; processes that torchrun or Slurm started are used."""
     devices, num_nodes = trainer.devices, trainer.num_nodes
     if "TORCHELASTIC_RUN_ID" in environment:
         local = int(environment["LOCAL_WORLD_SIZE"])
@@ -64,7 +64,7 @@ def _world(trainer: TrainerPart, environment: Mapping[str, str]) -> tuple[int | 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Lightning's notes on the devices and processes that it uses."""
+    """Silence the messages of Lightning on devices and processes."""
     loggers = [logging.getLogger(f"lightning.{package}") for package in ("fabric", "pytorch")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

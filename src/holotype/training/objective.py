@@ -1,4 +1,4 @@
-"""Objectives: what is minimised over a batch, and what is measured. The loop is the same for all of them.
+"""Objectives: the loss of a batch and the metrics of a validation set. One loop serves all of them.
 
 An objective returns the *sum* of the losses of a batch, not the mean: the loop divides by the examples of the
 whole step, so that portions of memory, accumulated batches and processes change nothing.
@@ -28,7 +28,7 @@ class Outcome(NamedTuple):
 
 
 class Objective(Protocol):
-    """What a training loop needs to know of a task.
+    """The loss and the metrics of a task, for the loop.
 
     Attributes:
         directions: for each figure that `measure` gives, and for ``"loss"``: is more better?

@@ -253,7 +253,7 @@ def model_info(model: Any) -> tuple[ModelInfo | None, list[str]]:
 
 
 def _begins(kind: type[Recipe]) -> bool:
-    """May such a recipe begin with the weights of an entry?"""
+    """Whether such a recipe may begin with the weights of an entry."""
     return "from_pretrained" in kind.allowed_keys()
 
 

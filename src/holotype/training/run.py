@@ -166,7 +166,7 @@ def _safe(folder: Path, continued: str) -> Iterator[None]:
 
 
 def _on_first(fabric: Fabric, do: Callable[[], _T]) -> _T | None:
-    """Do something in the first process; all get its result, or its error."""
+    """Call a function in the first process; every process returns its result or raises its error."""
     if fabric.world_size == 1:
         return do()
     outcome: tuple[_T | None, HolotypeError | None] = None, None
@@ -179,7 +179,7 @@ def _on_first(fabric: Fabric, do: Callable[[], _T]) -> _T | None:
 
 
 def _in_turn(fabric: Fabric, do: Callable[[], _T]) -> _T:
-    """Do something in the first process, then in the others, which find the caches filled."""
+    """Call a function in the first process, then in the others, which find its results in the caches."""
     if fabric.world_size == 1:
         return do()
     mine, error = _attempt(do) if fabric.is_global_zero else (None, None)

@@ -1,4 +1,4 @@
-"""The steps of a training: what a source of batches gives to the loop."""
+"""The steps of a training, as a source of batches provides them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _T = TypeVar("_T")
 
 
 class Step(NamedTuple):
-    """What the optimizer needs for one step.
+    """The examples of one step of the optimizer.
 
     Attributes:
         portions: batches whose gradients are summed, for this process.
@@ -30,7 +30,7 @@ class TrainingBatches(Protocol):
         ...
 
     def steps(self, epoch: int, first: int = 0) -> Iterator[Step]:
-        """The steps of an epoch, from `first` on; every call gives the same."""
+        """The steps of an epoch, starting at `first`; every call yields the same."""
         ...
 
 

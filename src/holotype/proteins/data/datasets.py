@@ -1,6 +1,6 @@
 """Datasets of proteins: pairs, the sequences of their proteins, and the parts that they are divided into.
 
-`holotype.datasets` knows those that zoos list. A dataset of one's own is a mapping, or a YAML file of it,
+Zoos list datasets: see `holotype.datasets`. Your own dataset is a mapping, or a YAML file with one,
 with paths relative to that file::
 
     train: train.tsv                    # or `pairs: all.tsv`
@@ -87,7 +87,7 @@ class Dataset:
             max_identity: under c2 and c3, keep proteins more similar than this in one part; at most, and by
                 default, the threshold of the audit for near-duplicates.
             tool: the tool that compares sequences, see `similarity.cluster_sequences`; by default the
-                k-mer screen where there is no `max_identity`, and else the best that is installed.
+                k-mer screen where there is no `max_identity`, otherwise the best that is installed.
 
         Raises:
             DataError: it is divided already, or cannot be divided in this way.

@@ -1,4 +1,4 @@
-"""How certain a metric is: a bootstrap over pairs, stratified by label.
+"""Confidence intervals of metrics: a bootstrap over pairs, stratified by label.
 
 Pairs are drawn as if each were independent. Pairs that share a protein are not quite independent, so the
 truth is somewhat less certain than these intervals.
@@ -21,7 +21,7 @@ _ELEMENTS_AT_ONCE = 1 << 20
 
 
 class Interval(NamedTuple):
-    """A percentile interval; nan where there is none."""
+    """A percentile interval; nan where it is undefined."""
 
     low: float
     high: float

@@ -45,7 +45,7 @@ def pair_logits(net: nn.Module, batch: PairBatch) -> Tensor:
 
 
 class PairObjective:
-    """Does a pair of proteins interact? Binary cross-entropy; AUROC and average precision are measured.
+    """The interaction of two proteins: binary cross-entropy; measures AUROC and average precision.
 
     Args:
         positive_weight: the weight of an interacting pair.
