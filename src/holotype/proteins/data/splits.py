@@ -388,14 +388,14 @@ def _move_groups(
         fits = np.cumsum(degree[chosen]) <= room[part] * 1.03 - volume[part]
         side[chosen[fits]] = part
     volume = np.bincount(side, degree, len(room))
-    for part in np.flatnonzero(volume > room * 1.03):
-        chosen = np.flatnonzero((side == part) & (rng.random(len(side)) < 0.3))
+    for full in np.flatnonzero(volume > room * 1.03):
+        chosen = np.flatnonzero((side == full) & (rng.random(len(side)) < 0.3))
         elsewhere = pull[chosen]
-        elsewhere[:, part] = -np.inf
+        elsewhere[:, full] = -np.inf
         to = elsewhere.argmax(1)
-        loss = pull[chosen, part] - elsewhere[np.arange(len(chosen)), to]
+        loss = pull[chosen, full] - elsewhere[np.arange(len(chosen)), to]
         least = np.argsort(loss / np.maximum(degree[chosen], 1), kind="stable")
-        fits = np.cumsum(degree[chosen[least]]) <= volume[part] - room[part] * 1.03
+        fits = np.cumsum(degree[chosen[least]]) <= volume[full] - room[full] * 1.03
         side[chosen[least][fits]] = to[least][fits]
 
 
