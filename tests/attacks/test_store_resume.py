@@ -14,8 +14,9 @@ import pytest
 
 from holotype.errors import FetchError, VerificationError
 from holotype.store import http, incoming
-from holotype.store.blobs import Blobs, Expected, make_folder
+from holotype.store.blobs import Blobs, Expected
 from holotype.store.fetch import fetch, find_cached
+from holotype.store.folder import make_folder
 from holotype.store.incoming import Incoming
 from hostile import Server, hang_up, redirect, send, serve
 

@@ -7,8 +7,9 @@ import pytest
 
 from holotype.errors import FetchError, MissingExtraError, SourceError, VerificationError
 from holotype.store import http
-from holotype.store.blobs import Blobs, make_folder
+from holotype.store.blobs import Blobs
 from holotype.store.fetch import fetch
+from holotype.store.folder import make_folder
 from holotype.store.sources import S3Source, parse_source
 from hostile import DATA, SHA, Server, hang_up, send, serve
 

@@ -1,6 +1,6 @@
 """The store: files kept under their sha256, and the ways to get them. No torch in here.
 
-`sources` parses addresses, `fetch` decides where to look and in which order; `local`, `http`, `s3` and
+`sources` parses addresses, `fetch` decides where to look and in which order; `folder`, `http`, `s3` and
 `wheels` transfer the bytes, `guard` decides which machines may be contacted; `incoming` writes and checks
 a file until it has its final name, `blobs` keeps files, and `cache` lists and removes them.
 """

@@ -36,6 +36,7 @@ from typing import Any, BinaryIO
 from holotype.errors import StoreError, VerificationError
 from holotype.files import sha256_of
 from holotype.home import cache_home
+from holotype.store.folder import cannot, link_if_absent, make_private
 from holotype.store.locks import is_held
 
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -118,7 +119,7 @@ class Blobs:
 
     def path(self, sha256: str) -> Path:
         """Where the file of this hash is, if it is there."""
-        return blob_path(self.root, sha256)
+        return self.root / blob_key(sha256)
 
     def find(self, sha256: str) -> Path | None:
         """The path of the file of this hash, or None. It has been hashed and has not changed since.
@@ -255,7 +256,7 @@ class Blobs:
         folder = self.root / "receipts" / sha256[:2]
         temporary = folder / f".{secrets.token_hex(8)}"
         try:
-            _make_private(folder)
+            make_private(folder)
             temporary.write_text(json.dumps(_receipt(looked)), encoding="ascii")
             temporary.replace(folder / sha256)
         except OSError:
@@ -266,7 +267,7 @@ class Blobs:
         """Move a bad file aside; None if another process was faster."""
         aside = self.root / "quarantine" / f"{path.name}.{secrets.token_hex(4)}"
         try:
-            _make_private(aside.parent)
+            make_private(aside.parent)
             path.rename(aside)
         except FileNotFoundError:
             return None
@@ -302,77 +303,10 @@ class Check:
     quarantined: str | None = None
 
 
-def blob_path(root: Path, sha256: str) -> Path:
-    """Where a store in the layout of this library keeps the file of this hash."""
-    return root / "blobs" / "sha256" / sha256[:2] / sha256
+def blob_key(sha256: str) -> str:
+    """The key under which a store in the layout of this library keeps the file of this hash."""
+    return f"blobs/sha256/{sha256[:2]}/{sha256}"
 
 
 def _receipt(looked: os.stat_result) -> dict[str, int]:
     return {name.removeprefix("st_"): getattr(looked, name) for name in _RECEIPT_FIELDS}
-
-
-def link_if_absent(source: Path, target: Path) -> bool:
-    """Give a file a second name unless that is taken; False if it is."""
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except FileExistsError:
-        return False
-    except (OSError, NotImplementedError):
-        # No hard links here (FAT, some network shares). Replacing is as good: it is the same content.
-        if target.exists() or target.is_symlink():
-            return False
-        source.replace(target)
-    return True
-
-
-def make_folder(folder: Path) -> Path:
-    """Make a private folder, and those above it.
-
-    Raises:
-        StoreError: it cannot be made.
-    """
-    try:
-        return _make_private(folder)
-    except OSError as error:
-        raise cannot("write", folder, error) from error
-
-
-def _make_private(folder: Path) -> Path:
-    """Make a folder, and those above it, that only their owner may enter."""
-    # `mkdir(parents=True)` would give the mode to the last one only.
-    try:
-        folder.mkdir(mode=0o700)
-    except FileExistsError:
-        if not folder.is_dir():
-            raise
-    except FileNotFoundError:
-        _make_private(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return  # Windows keeps folders durable by itself, and cannot open them
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def cannot(verb: str, path: Path, error: OSError) -> StoreError:
-    """The error to raise for what the file system refused."""
-    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-        hint = "The disk is full: make room, or set HOLOTYPE_HOME to a folder on another disk."
-    elif verb == "write":
-        hint = "Set HOLOTYPE_HOME to a folder that you may write to."
-    else:
-        hint = None
-    stored = StoreError(f"cannot {verb} {path}: {error.strerror or error}.", given=str(path), hint=hint)
-    stored.errno = error.errno
-    return stored

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holotype.errors import StoreError
-from holotype.store.blobs import GRACE_S, Blobs, Check, cannot
+from holotype.store.blobs import GRACE_S, Blobs, Check
+from holotype.store.folder import cannot
 
 if TYPE_CHECKING:
     from holotype.records import PretrainedMetadata

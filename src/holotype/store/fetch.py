@@ -25,7 +25,7 @@ from holotype.progress import Bar, Progress, reporter
 from holotype.store.blobs import Blobs, Expected
 from holotype.store.incoming import Incoming
 from holotype.store.locks import at_most_one, no_growth
-from holotype.store.sources import SCHEMES, Source, blob_source, flag, parse_source
+from holotype.store.sources import BACKENDS, SCHEMES, Source, blob_source, flag, parse_source
 
 _MIRROR_ATTEMPTS = 2
 _HUNG_S = 120.0
@@ -174,7 +174,7 @@ def split_mirrors(value: str, separator: str = os.pathsep) -> list[str]:
     for piece in value.split(separator):
         before = mirrors[-1] if mirrors else ""
         # The separator may be the colon of a URL.
-        after_scheme = piece.startswith("//") and before.lower() in SCHEMES
+        after_scheme = piece.startswith("//") and before.lower() in {*SCHEMES, *BACKENDS}
         after_host = re.fullmatch(r"https?://[^/]+", before.lower()) and re.match(r"\d+(/|$)", piece)
         if separator == ":" and (after_scheme or after_host):
             mirrors[-1] = f"{before}:{piece}"

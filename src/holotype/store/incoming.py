@@ -25,7 +25,8 @@ from types import TracebackType
 from typing import Any
 
 from holotype.errors import FetchError, StoreError, VerificationError
-from holotype.store.blobs import Blobs, Expected, cannot, link_if_absent, make_folder, sync_folder
+from holotype.store.blobs import Blobs, Expected, blob_key
+from holotype.store.folder import Folder, cannot, make_folder
 from holotype.store.locks import try_lock
 from holotype.text import size
 
@@ -186,10 +187,8 @@ class Incoming:
                 self.path.chmod(0o444)
             os.fsync(self._file.fileno())
             written = os.fstat(self._file.fileno())
-            make_folder(final.parent)
-            ours = link_if_absent(self.path, final)
+            ours = Folder(self.blobs.root).put_if_absent(blob_key(got), self.path)
             self._remove()
-            sync_folder(final.parent)
             looked = os.fstat(self._file.fileno())
         except StoreError:
             raise

@@ -25,9 +25,11 @@ from urllib.parse import quote, unquote, urlsplit
 
 from holotype.errors import SourceError
 from holotype.names import nearest
-from holotype.store.blobs import blob_path
+from holotype.store.blobs import blob_key
+from holotype.store.folder import Folder
 
 if TYPE_CHECKING:
+    from holotype.store.backend import Backend
     from holotype.store.incoming import Incoming
 
 HUB = "https://huggingface.co"
@@ -123,7 +125,36 @@ class FileSource(Source):
 
     path: Path
     remote = False
-    transport = "local"
+    transport = "folder"
+
+
+@dataclass(frozen=True)
+class StoredFile(Source):
+    """A file in a store.
+
+    Attributes:
+        backend: what holds the store's files.
+        key: the file's key.
+    """
+
+    backend: Backend
+    key: str
+    resumable = True
+
+    def receive(
+        self, incoming: Incoming, *, timeout_s: float, attempts: int | None = None, public_only: bool = False
+    ) -> None:
+        """See `Source.receive`; the backend has time-outs and retries of its own."""
+        if incoming.complete:
+            return
+        start = incoming.size if incoming.can_go_on else 0
+        with self.backend.get(self.key, start) as opened:
+            if start:
+                incoming.go_on(opened.size)
+            else:
+                incoming.begin(opened.size)
+            for chunk in opened.chunks:
+                incoming.write(chunk)
 
 
 @dataclass(frozen=True)
@@ -209,10 +240,14 @@ def blob_source(store: str, sha256: str, environ: Mapping[str, str]) -> Source:
     Raises:
         SourceError: there can be no store at this address.
     """
-    if "://" not in store:
-        path = blob_path(Path(store).expanduser().absolute(), sha256)
-        return FileSource(str(path), path)
-    source = parse_source(f"{store.rstrip('/')}/blobs/sha256/{sha256[:2]}/{sha256}", environ)
+    key = blob_key(sha256)
+    address = f"{store.rstrip('/')}/{key}"
+    scheme, separator, rest = store.partition("://")
+    if not separator:
+        return StoredFile(address, Folder(Path(store).expanduser().absolute()), key)
+    if scheme.lower() in BACKENDS:
+        return StoredFile(address, BACKENDS[scheme.lower()](store, rest, environ), key)
+    source = parse_source(address, environ)
     if not source.is_store:
         raise SourceError(f"{store!r} in HOLOTYPE_MIRRORS is not a store.", given=store)
     return source
@@ -384,3 +419,11 @@ SCHEMES: Mapping[str, Callable[[str, str, Mapping[str, str]], Source]] = {
     "file": _file,
 }
 """What parses the addresses of a scheme: the whole address, the part after ``://``, and the environment."""
+
+BACKENDS: Mapping[str, Callable[[str, str, Mapping[str, str]], Backend]] = {
+    "file": lambda address, rest, environ: Folder(_file(address, rest, environ).path),
+}
+"""What makes the backend of a store from its address, given as in `SCHEMES`; a plain path is a folder.
+
+A store at an address of another scheme is read file by file, as a source.
+"""

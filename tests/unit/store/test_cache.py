@@ -14,8 +14,9 @@ from holotype.cli.verify import entries
 from holotype.errors import MetadataError, UnknownPretrainedError, VerificationError
 from holotype.records import WeightsFile
 from holotype.store import list_cache, prune, verify, verify_cache
-from holotype.store.blobs import Blobs, Expected, make_folder
+from holotype.store.blobs import Blobs, Expected
 from holotype.store.fetch import decide, fetch_open
+from holotype.store.folder import make_folder
 from store_files import put
 
 DATA = b"some weights" * 1000

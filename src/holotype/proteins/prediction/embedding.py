@@ -29,7 +29,7 @@ from holotype.home import cache_home
 from holotype.proteins.data.embedding_writer import EmbeddingWriter, check_same_record, hash_sequence
 from holotype.proteins.data.embeddings import Embeddings, JoinedEmbeddings, open_embeddings
 from holotype.proteins.prediction.encoders import EncoderSpec, Source, find, load, load_encoder
-from holotype.store.blobs import make_folder
+from holotype.store.folder import make_folder
 from holotype.store.locks import is_held
 from holotype.text import counted, listed
 
