@@ -6,16 +6,12 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from holotype.errors import FetchError, StoreError
 from holotype.store.backend import Opened
-
-if TYPE_CHECKING:
-    from holotype.store.incoming import Incoming
-    from holotype.store.sources import FileSource
 
 _CHUNK = 2**20
 # A pipe in the place of a file would block; opened this way it is recognised.
@@ -32,14 +28,9 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    @contextmanager
-    def get(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[Opened]:
+    def get(self, key: str, start: int = 0, stop: int | None = None) -> AbstractContextManager[Opened]:
         """Open a file, or a part of it."""
-        path = self.root / key
-        with _open(path, str(path)) as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(start)
-            yield Opened(size, _chunks(file, (size if stop is None else stop) - start, str(path)))
+        return read_file(self.root / key, start, stop)
 
     def put_if_absent(self, key: str, file: Path) -> bool:
         """Link a file of the same file system, durably; False if the key is taken."""
@@ -58,17 +49,26 @@ class Folder:
         return iter(sorted(key for key in keys if key.startswith(prefix)))
 
 
-def receive(source: FileSource, incoming: Incoming, **options: object) -> None:
-    """Copy a file to `incoming`; there is nothing to wait for, so no option counts.
+@contextmanager
+def read_file(
+    path: Path, start: int = 0, stop: int | None = None, *, shown: str | None = None
+) -> Iterator[Opened]:
+    """Open a file of this machine; see `Backend.get`.
+
+    Args:
+        path: the file.
+        start: the first byte.
+        stop: the byte after the last one; the end if None.
+        shown: what messages call it; its path if None.
 
     Raises:
         FetchError: it cannot be read, or is not an ordinary file.
     """
-    with _open(source.path, source.shown) as file:
+    shown = shown or str(path)
+    with _open(path, shown) as file:
         size = os.fstat(file.fileno()).st_size
-        incoming.begin(size)
-        for chunk in _chunks(file, None, source.shown):
-            incoming.write(chunk)
+        file.seek(start)
+        yield Opened(size, _chunks(file, None if stop is None else stop - start, shown))
 
 
 def _open(path: Path, shown: str) -> BinaryIO:

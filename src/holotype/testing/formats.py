@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,19 @@ if TYPE_CHECKING:
 
     RoundTrip = Callable[[Subject, nn.Module, Path], nn.Module]
 
+OWN = "safetensors"
+"""The format of `save_pretrained`, whose files alone suffice to load a network."""
+
 
 def round_trips() -> Mapping[str, RoundTrip]:
     """For each format that can be loaded, what saves a network in a folder and loads it back."""
-    return {"safetensors": _safetensors, "pt": _pt, "npz": _npz}
+    from holotype.weights.formats import WRITABLE
+
+    bare = {name: partial(_bare, name) for name in WRITABLE}
+    return {**bare, OWN: _own, "npz": _npz}
 
 
-def _safetensors(subject: Subject, net: nn.Module, folder: Path) -> nn.Module:
+def _own(subject: Subject, net: nn.Module, folder: Path) -> nn.Module:
     """The library's own file, which alone suffices to load the network back."""
     from holotype.weights.open import load_checkpoint
     from holotype.weights.save import save_pretrained
@@ -33,11 +40,13 @@ def _safetensors(subject: Subject, net: nn.Module, folder: Path) -> nn.Module:
     return other
 
 
-def _pt(subject: Subject, net: nn.Module, folder: Path) -> nn.Module:
-    import torch
+def _bare(format: str, subject: Subject, net: nn.Module, folder: Path) -> nn.Module:
+    """A file of tensors and nothing else."""
+    from holotype.weights.formats import WRITABLE
 
-    path = folder / "net.pt"
-    torch.save(net.state_dict(), path)
+    path = folder / "net"
+    with path.open("xb") as file:
+        WRITABLE[format].write(file, net.state_dict(), {})
     return _load_bare(subject, path)
 
 

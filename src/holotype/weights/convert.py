@@ -14,16 +14,14 @@ from holotype.names import nearest
 from holotype.records import _Record
 from holotype.text import listed
 from holotype.weights.checkpoint import Checkpoint, read_checkpoint
-from holotype.weights.formats import pt, safetensors
-from holotype.weights.formats.interface import WritableFormat
+from holotype.weights.formats import WRITABLE
 from holotype.weights.formats.pt import import_torch
 from holotype.weights.formats.safetensors import header_texts
 
 if TYPE_CHECKING:
     import torch
 
-WRITABLE: Mapping[str, WritableFormat] = {"safetensors": safetensors, "pt": pt}
-_ENDINGS = {".safetensors": "safetensors", ".pt": "pt", ".pth": "pt"}
+_ENDINGS = {ending: name for name, format in WRITABLE.items() for ending in format.ENDINGS}
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holotype.catalog.network_record import record_of, unwrap
-from holotype.errors import LoadingError, UnknownFormatError
+from holotype.errors import LoadingError, MissingExtraError, UnknownFormatError
 from holotype.files import check_new, writing_path
 from holotype.names import nearest
 from holotype.records import _Record
-from holotype.weights.formats import PROGRAMS, onnx
+from holotype.weights.formats import PROGRAMS
 from holotype.weights.formats.opened import OpenedFile, first_line
 from holotype.weights.formats.pt import import_torch
 from holotype.weights.plan import as_size
@@ -88,8 +88,6 @@ def export(
             nearest=nearest(chosen, PROGRAMS),
         )
     program = PROGRAMS[chosen]
-    if program is onnx:
-        onnx.check_installed()
     check_new(path, overwrite=overwrite, error=LoadingError)
     inner: nn.Module = unwrap(net)
     make = example or (lambda batch: example_inputs(inner, batch, info or {}))
@@ -107,6 +105,8 @@ def export(
             warnings.simplefilter("ignore")  # the exporters' own, about their future
             try:
                 program.export(inner, inputs[0], temporary, texts)
+            except MissingExtraError:
+                raise
             except Exception as error:
                 raise LoadingError(
                     f"{type(inner).__name__} cannot be exported to {chosen}: {first_line(error)}.",

@@ -27,6 +27,7 @@ from holotype.errors import (
 )
 from holotype.store.fetch import decide, fetch_open
 from holotype.weights.checkpoint import Checkpoint, read_checkpoint
+from holotype.weights.formats import ENDINGS
 from holotype.weights.formats.opened import OpenedFile
 from holotype.weights.inspect import inspect_file
 from holotype.weights.keys import compile_key_map, map_keys
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
 
 WEIGHTS_OF_RUN = "model.safetensors"
 """The weight file in the folder of a training run."""
-_WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".npz")
 # What a file without an architecture may decide where its entry leaves it open.
 _FROM_RECORD = frozenset({"num_classes", "in_channels", "size"})
 
@@ -169,7 +169,7 @@ def find(
                 given=text,
                 hint="The folder of a finished training run has one: holotype train RECIPE",
             ) from error
-        if isinstance(given, Path) or path.suffix.lower() in _WEIGHT_FILES or len(path.parts) > 2:
+        if isinstance(given, Path) or path.suffix.lower() in ENDINGS or len(path.parts) > 2:
             raise DataError(f"the file {path} does not exist.", given=text) from error
         raise
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from holotype.proteins.data.fasta import Proteins
 
 _HEAD_ROWS = 10
-_WEIGHT_FILES = (".safetensors", ".pt", ".npz")
 
 
 def _add_options(options: Options) -> None:
@@ -60,8 +59,10 @@ def _add_options(options: Options) -> None:
 
 
 def _claims(arguments: argparse.Namespace) -> bool:
+    from holotype.weights.formats import ENDINGS
+
     first = Path(arguments.files[0])
-    is_file = first.is_file() and first.suffix.lower() not in _WEIGHT_FILES
+    is_file = first.is_file() and first.suffix.lower() not in ENDINGS
     return arguments.info or arguments.encoder is not None or is_file
 
 
@@ -94,6 +95,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _problem(arguments: argparse.Namespace) -> str | None:
     """What is wrong with the options."""
     from holotype.catalog.registry import default_registry as registry
+    from holotype.weights.formats import ENDINGS
 
     first = plain(arguments.files[0])
     missing = [f"--{name}" for name in ("encoder", "output") if getattr(arguments, name) is None]
@@ -104,7 +106,7 @@ def _problem(arguments: argparse.Namespace) -> str | None:
         return message
     path = Path(first)
     is_model = registry.exists(first) or registry.pretrained_exists(first)
-    if not path.is_file() and (path.is_dir() or path.suffix.lower() in _WEIGHT_FILES or is_model):
+    if not path.is_file() and (path.is_dir() or path.suffix.lower() in ENDINGS or is_model):
         return (
             f"{first} is not a file of sequences. To embed images with a model of them, leave out -e:\n"
             f"  holotype embed {first} IMAGES -o OUT.parquet"

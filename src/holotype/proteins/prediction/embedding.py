@@ -28,7 +28,7 @@ from holotype.files import check_new, sha256_of_parts
 from holotype.home import cache_home
 from holotype.proteins.data.embedding_writer import EmbeddingWriter, check_same_record, hash_sequence
 from holotype.proteins.data.embeddings import Embeddings, JoinedEmbeddings, open_embeddings
-from holotype.proteins.prediction.encoders import EncoderSpec, Source, find, load, load_encoder
+from holotype.proteins.prediction.encoders import EncoderOrigin, EncoderSpec, find_encoder, load, load_encoder
 from holotype.store.folder import make_folder
 from holotype.store.locks import is_held
 from holotype.text import counted, listed
@@ -87,7 +87,7 @@ def embed(
     _check_device(device)
     if not resume:
         check_new(path, overwrite=overwrite)
-    source = find(spec)
+    source = find_encoder(spec)
     there = None if overwrite else _all_there(sequences, spec, source, path)
     if there is not None:
         if progress is not None:
@@ -327,7 +327,7 @@ def _run(
 
 
 def _all_there(
-    sequences: Mapping[str, str], spec: EncoderSpec, source: Source, path: Path
+    sequences: Mapping[str, str], spec: EncoderSpec, source: EncoderOrigin, path: Path
 ) -> Embeddings | None:
     """The embeddings, if a finished file holds them all; this needs no network.
 
@@ -359,7 +359,7 @@ def _cached(
     progress: Progress | None,
     device: str | torch.device,
 ) -> Embeddings:
-    source = find(spec)
+    source = find_encoder(spec)
     path = folder / _cache_name(spec, source)
     keys = {name: hash_sequence(sequence).hex() for name, sequence in sequences.items()}
     loaded = None
@@ -385,7 +385,7 @@ def _cached(
                 raise
 
 
-def _cache_name(spec: EncoderSpec, source: Source) -> str:
+def _cache_name(spec: EncoderSpec, source: EncoderOrigin) -> str:
     """A name for everything that decides which numbers are computed."""
     import holotype
 

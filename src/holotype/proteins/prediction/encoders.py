@@ -11,14 +11,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from holotype.catalog.network_record import record_of
 from holotype.catalog.registry import default_registry
 from holotype.catalog.values import fingerprint
-from holotype.errors import AmbiguousNameError, ConfigError, DataError, UnknownModelError
+from holotype.errors import (
+    AmbiguousNameError,
+    ConfigError,
+    DataError,
+    UnknownModelError,
+    UnknownPretrainedError,
+)
 from holotype.files import sha256_of
 from holotype.mappings import key_problems
 from holotype.names import nearest
 from holotype.proteins.data.embedding_log import DTYPES, POOLINGS
 from holotype.tasks import Task
 from holotype.text import bulleted
-from holotype.weights.open import load_checkpoint, load_pretrained_model
+from holotype.weights.formats import WEIGHTS
+from holotype.weights.open import Found, find
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,7 +33,6 @@ if TYPE_CHECKING:
     from holotype.records import ModelInfo
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
-WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".npz")
 
 
 @dataclass(frozen=True)
@@ -111,85 +117,65 @@ def load_encoder(spec: EncoderSpec | str | Mapping[str, Any]) -> tuple[nn.Module
         LoadingError, FetchError, …: as `holotype.load_pretrained_model`.
     """
     spec = EncoderSpec.parse(spec)
-    return load(spec, find(spec))
+    return load(spec, find_encoder(spec))
 
 
-class Source(NamedTuple):
+class EncoderOrigin(NamedTuple):
     """Where an encoder comes from, without loading it.
 
     Attributes:
-        kind: "entry", "architecture" or "file".
+        found: the entry, weight file, run or architecture.
         encoder: its name in the record.
         architecture: its qualified name; None for a file, which has to be read first.
         weights_sha256: of the weight file; None without weights.
         settings: what else decides the numbers: the config, and a hash of the code.
     """
 
-    kind: str
+    found: Found
     encoder: str
     architecture: str | None
     weights_sha256: str | None
     settings: Any
 
 
-def find(spec: EncoderSpec) -> Source:
+def find_encoder(spec: EncoderSpec) -> EncoderOrigin:
     """Find the encoder that a name means, without torch and without fetching anything.
 
     Raises:
         UnknownModelError, AmbiguousNameError: the name means nothing, or several entries.
         DataError: it is not an encoder; or the file does not exist.
     """
-    name = spec.name
-    if name.endswith(WEIGHT_FILES):
-        file = Path(name)
-        if not file.is_file():
-            raise DataError(f"no weight file named {name}.", given=name)
-        return Source("file", name, None, sha256_of(file), None)
-    if default_registry.pretrained_exists(name):
-        return _entry(name)
     try:
-        info = default_registry.get_model_info(name)
-    except UnknownModelError as error:
+        found = find(spec.name)
+    except UnknownPretrainedError as error:
         encoders = [*default_registry.list_models(task=Task.PROTEIN_EMBEDDING)]
         encoders += default_registry.list_pretrained_models(task=Task.PROTEIN_EMBEDDING)
         raise UnknownModelError(
-            f"no encoder named {name!r}.",
-            given=name,
-            nearest=nearest(name, encoders),
+            f"no encoder named {spec.name!r}.",
+            given=spec.name,
+            nearest=nearest(spec.name, encoders),
             hint=f"See all: holotype list --task {Task.PROTEIN_EMBEDDING}",
         ) from error
+    if found.path is not None:
+        return EncoderOrigin(found, spec.name, None, sha256_of(found.path), None)
+    info: ModelInfo = found.architecture  # type: ignore[assignment]  # of an entry or an architecture
     _check_task(info)
-    entries = default_registry.list_pretrained_models(network=info.qualified_name)
-    if len(entries) > 1:
-        raise AmbiguousNameError(
-            f"{name!r} has {len(entries)} pretrained entries; which one?", given=name, nearest=entries
-        )
-    if entries:
-        return _entry(entries[0])
-    config = json.dumps(dict(info.config), default=dict, sort_keys=True)
-    settings = {"config": config, "code": _code(info)}
-    return Source("architecture", info.qualified_name, info.qualified_name, None, settings)
-
-
-def _entry(name: str) -> Source:
-    entry = default_registry.get_pretrained_metadata(name)
-    info = _architecture_of(entry)
-    _check_task(info)
-    formats = entry.formats
-    sha256 = next((formats[one].sha256 for one in ("safetensors", "pt", "npz") if one in formats), None)
-    config = json.dumps(dict(entry.config), default=dict, sort_keys=True)
-    return Source(
-        "entry", entry.qualified_name, info.qualified_name, sha256, {"config": config, "code": _code(info)}
-    )
-
-
-def _architecture_of(entry: Any) -> ModelInfo:
-    if "/" not in entry.network:
-        try:
-            return default_registry.get_model_info(f"{entry.zoo}/{entry.network}")
-        except UnknownModelError:
-            pass
-    return default_registry.get_model_info(entry.network)
+    if found.entry is None:
+        entries = default_registry.list_pretrained_models(network=info.qualified_name)
+        if len(entries) > 1:
+            raise AmbiguousNameError(
+                f"{spec.name!r} has {len(entries)} pretrained entries; which one?",
+                given=spec.name,
+                nearest=entries,
+            )
+        found = find(entries[0]) if entries else found
+    entry = found.entry
+    stated = info.config if entry is None else entry.config
+    settings = {"config": json.dumps(dict(stated), default=dict, sort_keys=True), "code": _code(info)}
+    if entry is None:
+        return EncoderOrigin(found, info.qualified_name, info.qualified_name, None, settings)
+    sha256 = next((entry.formats[one].sha256 for one in WEIGHTS if one in entry.formats), None)
+    return EncoderOrigin(found, entry.qualified_name, info.qualified_name, sha256, settings)
 
 
 def _check_task(info: ModelInfo) -> None:
@@ -214,20 +200,17 @@ def _code(info: ModelInfo) -> str | None:
         return None
 
 
-def load(spec: EncoderSpec, source: Source) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a source, and its record; see `load_encoder`."""
+def load(spec: EncoderSpec, source: EncoderOrigin) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of an encoder that was found, and its record; see `load_encoder`."""
     net: Any
-    if source.kind == "entry":
-        net, info = load_pretrained_model(source.encoder, inference=True, registry=default_registry)
-        sha256 = info.sha256 or source.weights_sha256
-    elif source.kind == "file":
-        net, _ = load_checkpoint(
-            source.encoder, sha256=source.weights_sha256, inference=True, registry=default_registry
-        )
-        sha256 = source.weights_sha256
+    sha256 = source.weights_sha256
+    if source.found.entry is not None:
+        net, info = source.found.open(inference=True)
+        sha256 = info.sha256 or sha256
+    elif source.found.path is not None:
+        net, _ = source.found.open(sha256=sha256, inference=True)
     else:
-        net = default_registry.create_model(source.encoder).eval().requires_grad_(False)
-        sha256 = None
+        net = source.found.build().eval().requires_grad_(False)
         if next(net.parameters(), None) is not None:
             raise DataError(
                 f"{source.encoder!r} has no pretrained entry: its embeddings would be of random weights.",

@@ -1,26 +1,39 @@
 """Formats of weight files: one module for each, registered here.
 
-A new format is a module with the functions of `holotype.weights.formats.interface` and a row in one of the
-two tables (and its name in `holotype.records.FORMATS`).
+A new format is a module with the functions of `holotype.weights.formats.interface`, and its name in
+`holotype.records.FORMATS`. What it can do is read from the functions that it has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
 
+from holotype import records
 from holotype.errors import CheckpointError, LoadingError, UnknownFormatError
 from holotype.names import nearest
-from holotype.weights.formats import npz, onnx, pt, pt2, safetensors
-from holotype.weights.formats.interface import Format, ProgramFormat, WeightFormat
+from holotype.weights.formats.interface import Format, ProgramFormat, WeightFormat, WritableFormat
 from holotype.weights.formats.opened import OpenedFile
 from holotype.weights.formats.zip import open_zip
 
-WEIGHTS: Mapping[str, WeightFormat] = {"safetensors": safetensors, "pt": pt, "npz": npz}
+_MODULES: Mapping[str, Any] = {name: import_module(f"{__name__}.{name}") for name in records.FORMATS}
+
+
+def _with(function: str) -> dict[str, Any]:
+    return {name: module for name, module in _MODULES.items() if hasattr(module, function)}
+
+
+WEIGHTS: Mapping[str, WeightFormat] = _with("read")
 """Formats that can be read into a network, the preferred one first."""
-PROGRAMS: Mapping[str, ProgramFormat] = {"pt2": pt2, "onnx": onnx}
+WRITABLE: Mapping[str, WritableFormat] = _with("write")
+"""Those of them that can be written."""
+PROGRAMS: Mapping[str, ProgramFormat] = _with("run")
 """Formats of exported programs, which hold code."""
 FORMATS: Mapping[str, Format] = {**PROGRAMS, **WEIGHTS}
 """All of them, in the order in which an unknown file is compared with them."""
+ENDINGS = tuple(ending for one in WEIGHTS.values() for ending in one.ENDINGS)
+"""What the names of weight files end in."""
 
 
 def detect_format(file: OpenedFile) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
@@ -45,6 +45,9 @@ class Contents:
 class Format(Protocol):
     """Any format."""
 
+    ENDINGS: Sequence[str]
+    """What the names of its files end in, in lower case."""
+
     def matches(self, front: bytes, members: Collection[str]) -> bool:
         """Is a file of this format?
 
@@ -73,8 +76,8 @@ class WeightFormat(Format, Protocol):
         """
 
 
-class WritableFormat(Protocol):
-    """A format that can be written."""
+class WritableFormat(WeightFormat, Protocol):
+    """A format that can also be written."""
 
     def write(self, file: BinaryIO, state: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:
         """Write tensors and a record of plain data.

@@ -21,6 +21,7 @@ from holotype.weights.formats.zip import open_zip
 if TYPE_CHECKING:
     import torch
 
+ENDINGS = (".npz",)
 LARGEST_EXPANSION = 100
 _FREE_EXPANSION = 2**28
 # Those that torch has, too.

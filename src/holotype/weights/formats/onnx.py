@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+ENDINGS = (".onnx",)
 _LARGEST = 2**31 - 2**24  # one protocol buffer
 _MOST_BATCH = 2**20
 
@@ -79,10 +80,13 @@ def export(net: nn.Module, inputs: tuple[torch.Tensor, ...], path: Path, texts: 
     """Write a network as an ONNX file that takes batches of any size.
 
     Raises:
+        MissingExtraError: a package for exporting is not installed.
         LoadingError: it is too large for one file.
     """
     import torch
 
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        _package(package, "ONNX")
     if sum(p.numel() * p.element_size() for p in net.parameters()) > _LARGEST:
         raise LoadingError("an ONNX file holds at most 2 GB", given=str(path))
     batch = torch.export.Dim("batch", min=1, max=_MOST_BATCH)
@@ -90,16 +94,6 @@ def export(net: nn.Module, inputs: tuple[torch.Tensor, ...], path: Path, texts: 
     made: Any = torch.onnx.export(net, inputs, dynamo=True, dynamic_shapes=shapes, verbose=False)
     made.model.metadata_props.update(texts)
     made.save(str(path), external_data=False)
-
-
-def check_installed() -> None:
-    """Check that the packages for exporting are there.
-
-    Raises:
-        MissingExtraError: one of them is not.
-    """
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        _package(package, "ONNX")
 
 
 def _package(name: str, use: str) -> Any:

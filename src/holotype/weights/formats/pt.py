@@ -28,6 +28,7 @@ from holotype.weights.formats.zip import open_zip
 if TYPE_CHECKING:
     import torch
 
+ENDINGS = (".pt", ".pth")
 OLDEST_TORCH = (2, 10)
 # Where wrappers keep the weights; the first of them is Birder's layout.
 _STATE_KEYS = ("state", "state_dict", "model_state_dict", "model")

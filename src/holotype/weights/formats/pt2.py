@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+ENDINGS = (".pt2",)
 _MARKS = ("archive_format", "serialized_exported_program.json", "constants.pkl", "models/model.json")
 _MOST_BATCH = 2**20
 

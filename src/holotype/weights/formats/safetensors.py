@@ -24,6 +24,7 @@ from holotype.weights.formats.opened import OpenedFile
 if TYPE_CHECKING:
     import torch
 
+ENDINGS = (".safetensors",)
 LARGEST_HEADER = 16 * 2**20
 MOST_TENSORS = 100_000
 _MOST_AXES = 64

@@ -266,7 +266,7 @@ def test_an_encoder_nobody_knows_names_the_nearest(tmp_path):
         embed(SEQUENCES, "countin", tmp_path / "x.emb")
     with pytest.raises(DataError, match="is not an encoder: its task is protein_interaction"):
         load_encoder("no_encoder")
-    with pytest.raises(DataError, match=r"no weight file named none\.safetensors"):
+    with pytest.raises(DataError, match=r"the file none\.safetensors does not exist"):
         load_encoder("none.safetensors")
 
 
