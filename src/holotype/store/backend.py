@@ -33,7 +33,7 @@ class Backend(Protocol):
 
         Args:
             key: its key from now on.
-            file: complete and durable. It may be linked or moved: do not write to it afterwards.
+            file: complete and durable. Its own name is gone afterwards, even if the key is taken.
 
         Raises:
             StoreError: it cannot be stored.

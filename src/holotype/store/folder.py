@@ -33,11 +33,13 @@ class Folder:
         return read_file(self.root / key, start, stop)
 
     def put_if_absent(self, key: str, file: Path) -> bool:
-        """Link a file of the same file system, durably; False if the key is taken."""
+        """Move a file of the same file system to its key, durably; False if the key is taken."""
         target = self.root / key
         make_folder(target.parent)
         try:
             done = link_if_absent(file, target)
+            # At once: losing the other name changes the file's ctime, which whoever hashes it compares.
+            file.unlink(missing_ok=True)
             sync_folder(target.parent)
         except OSError as error:
             raise cannot("write", target, error) from error

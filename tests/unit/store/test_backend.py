@@ -35,7 +35,9 @@ class Memory:
         yield Opened(len(data), iter([data[start:stop]]))
 
     def put_if_absent(self, key, file):
-        return self.files.setdefault(key, data := file.read_bytes()) is data
+        data = file.read_bytes()
+        file.unlink()
+        return self.files.setdefault(key, data) is data
 
     def list(self, prefix=""):
         return iter(sorted(key for key in self.files if key.startswith(prefix)))
@@ -55,9 +57,10 @@ def backend(request, tmp_path):
 
 def put(backend, key, data, tmp_path):
     file = tmp_path / "file"
-    file.unlink(missing_ok=True)
     file.write_bytes(data)
-    return backend.put_if_absent(key, file)
+    done = backend.put_if_absent(key, file)
+    assert not file.exists()
+    return done
 
 
 def content(backend, key, *part):

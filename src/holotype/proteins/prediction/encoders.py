@@ -146,7 +146,7 @@ def find_encoder(spec: EncoderSpec) -> EncoderOrigin:
         DataError: it is not an encoder; or the file does not exist.
     """
     try:
-        found = find(spec.name)
+        found = find(spec.name, registry=default_registry)
     except UnknownPretrainedError as error:
         encoders = [*default_registry.list_models(task=Task.PROTEIN_EMBEDDING)]
         encoders += default_registry.list_pretrained_models(task=Task.PROTEIN_EMBEDDING)
@@ -168,7 +168,7 @@ def find_encoder(spec: EncoderSpec) -> EncoderOrigin:
                 given=spec.name,
                 nearest=entries,
             )
-        found = find(entries[0]) if entries else found
+        found = find(entries[0], registry=default_registry) if entries else found
     entry = found.entry
     stated = info.config if entry is None else entry.config
     settings = {"config": json.dumps(dict(stated), default=dict, sort_keys=True), "code": _code(info)}
