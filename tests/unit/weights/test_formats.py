@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from holotype import load_checkpoint, save_pretrained
+from holotype import load_checkpoint, records, save_pretrained
 from holotype.cli import main
 from holotype.errors import CheckpointError, LoadingError, MissingExtraError, UnknownFormatError
 from holotype.weights.checkpoint import read_checkpoint
 from holotype.weights.convert import convert
 from holotype.weights.export import export
+from holotype.weights.formats import FORMATS, PROGRAMS, WEIGHTS, WRITABLE
+from holotype.weights.formats.interface import ProgramFormat, WeightFormat, WritableFormat
 from holotype.weights.inspect import inspect_file
 from holotype.weights.program import load_program
 from loading_nets import images, make_registry
@@ -237,3 +239,44 @@ def test_an_archive_of_something_else(tmp_path):
         archive.writestr("readme.txt", "hello")
     with pytest.raises(CheckpointError):
         inspect_file(tmp_path / "x.zip")
+
+
+# -- the table of formats -----------------------------------------------------------------------
+
+
+def test_each_format_has_what_the_interface_lists():
+    assert set(FORMATS) == set(records.FORMATS)
+    for kind, table in ((WeightFormat, WEIGHTS), (WritableFormat, WRITABLE), (ProgramFormat, PROGRAMS)):
+        wanted = [name for name in dir(kind) if not name.startswith("_")]
+        for name, module in table.items():
+            assert all(hasattr(module, one) for one in wanted), name
+            assert all(ending == ending.lower() and ending.startswith(".") for ending in module.ENDINGS)
+
+
+def test_another_format_is_one_module_and_one_row(tmp_path, monkeypatch):
+    class Text:
+        ENDINGS = (".txt",)
+
+        @staticmethod
+        def matches(front, members):
+            return front.startswith(b"numbers")
+
+        @staticmethod
+        def read(file):
+            with file.open() as opened:
+                return {"w": torch.tensor([float(word) for word in opened.read().split()[1:]])}, {}
+
+    monkeypatch.setitem(WEIGHTS, "text", Text)
+    monkeypatch.setitem(FORMATS, "text", Text)
+    (tmp_path / "x").write_text("numbers 1 2 3")
+    read = read_checkpoint(tmp_path / "x")
+    assert read.format == "text" and read.state["w"].tolist() == [1, 2, 3]
+    convert(tmp_path / "x", tmp_path / "x.safetensors")
+    assert read_checkpoint(tmp_path / "x.safetensors").state["w"].tolist() == [1, 2, 3]
+
+
+def test_onnx_without_its_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    (tmp_path / "x.onnx").write_bytes(b"\x08\x0a\x12\x07pytorch")
+    with pytest.raises(MissingExtraError, match=r"holotype\[export\]"):
+        inspect_file(tmp_path / "x.onnx")
