@@ -230,7 +230,7 @@ def test_a_new_file_is_a_new_model_without_an_edit_anywhere_else(project):
               info["features"], info.class_name]
     """
     assert project.run(code) == [
-        [*AVAILABLE, "advanced_model", "v3"],
+        ["advanced_model", *AVAILABLE, "v3"],
         "NextGenModel",
         "Smith et al. 2024",
         ["large_datasets", "complex_interactions"],
