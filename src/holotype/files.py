@@ -143,6 +143,3 @@ def _give_name(temporary: Path, path: Path, *, overwrite: bool, error: type[Holo
     except (OSError, NotImplementedError):  # no hard links here
         check_new(path, error=error)
         temporary.replace(path)
-
-
-replacing, replace_file = writing, write_file  # the former names, until their last caller has changed

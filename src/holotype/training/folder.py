@@ -156,7 +156,7 @@ def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file so that it is there wholly or not at all."""
     try:
-        files.replace_file(path, content)
+        files.write_file(path, content)
     except OSError as error:
         raise StoreError(
             f"cannot write {path}: {error.strerror or error}.",
