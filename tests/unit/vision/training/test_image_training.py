@@ -576,7 +576,7 @@ def test_without_any_box_nothing_begins(part: str, shapes: dict[str, Any], tmp_p
     bare = tmp_path / "bare.json"
     bare.write_text(json.dumps({**listed, "annotations": []}))
     data = {**shapes, part: {**shapes[part], "annotations": str(bare)}}
-    with pytest.raises(DataError, match=f"no box in any of the . {part} images"):
+    with pytest.raises(DataError, match=f"none of the . {part} images"):
         train(recipe(data, "detr", {"size": 64}), output=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -614,7 +614,7 @@ def test_weights_of_another_network_are_refused(
 
 
 def test_an_unfinished_run_is_no_entry(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no folder of a finished run"):
+    with pytest.raises(DataError, match="is not the folder of a finished run"):
         entry_of(tmp_path, "vit_t16_x")
 
 
