@@ -290,7 +290,7 @@ def load_pretrained_model(
         OpenedFile(opened.name, os.dup(opened.fileno())) as weights,
     ):
         checkpoint = read_checkpoint(weights, chosen).with_own_names(network, registry)
-    decided = _decided_by_file(entry, {*stated, *architecture.config}, checkpoint, made, build, registry)
+    decided = _decided_by_file(entry, set(stated), checkpoint, made, build, registry)
     resolution = as_size(decided.get("size")) or entry.resolution
     if decided:
         config = {**stated, **decided}
@@ -328,13 +328,15 @@ def _decided_by_file(
     found: dict[str, Any] = {}
     if recorded is None:
         found = known_params(record, made.config)
+        # Of another library's file the tensors decide, also where a registered config says otherwise.
         found = {key: value for key, value in found.items() if key in _FROM_RECORD - stated}
         if found.get("num_classes"):
             held = {name for name in map_keys(checkpoint.state, entry.key_map).values() if name is not None}
             complete = held.issuperset(made.net.state_dict())
             if not complete and not has_head(held, build, {**made.config, "num_classes": 1}):
                 found["num_classes"] = 0
-    elif resolve(recorded, registry) == architecture_of(entry, registry).qualified_name:
+    elif resolve(recorded, registry) == (architecture := architecture_of(entry, registry)).qualified_name:
+        stated = {*stated, *architecture.config}
         theirs = record.get("config")
         found = from_data(theirs if isinstance(theirs, Mapping) else {})
         found = {key: value for key, value in found.items() if key in made.config and key not in stated}
