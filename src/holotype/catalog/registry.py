@@ -858,7 +858,7 @@ class Registry(Zoo):
                 ZooInfo(
                     name=name,
                     module=spec.module if spec else None,
-                    folder=(spec.path if spec.is_package else os.path.dirname(spec.path)) if spec else None,
+                    folder=spec.folder if spec else None,
                     found_by=spec.found_by if spec else "provider" if name in provided else SESSION,
                     models=sum(1 for entry in catalog.models if entry.zoo == name),
                     pretrained=sum(1 for entry in catalog.weights if entry.zoo == name),
@@ -884,6 +884,12 @@ class Registry(Zoo):
         """What the import of one module registered, as the index keeps it (for `holotype.catalog.probe`)."""
         entries = self._state.session.entries()
         return [entry.to_facts() for entry in entries if module in (entry.origin, entry.module)]
+
+
+def folder_of_zoo(view: Zoo, zoo: str) -> str | None:
+    """The folder that holds the files of a zoo, whatever the view; None for a zoo without files."""
+    spec = view._state.spec_named(zoo)
+    return None if spec is None else spec.folder
 
 
 def _check_zoo(zoo: str, catalog: Catalog) -> None:

@@ -112,12 +112,13 @@ class State:
     def _find_zoos(self) -> tuple[list[ZooSpec], list[Problem]]:
         return find_zoos(self.added, self.index) if self.discovers else (list(self.added), [])
 
-    def _spec_named(self, zoo: str) -> ZooSpec | None:
+    def spec_named(self, zoo: str) -> ZooSpec | None:
+        """The zoo of that name, if it has files."""
         return next((spec for spec in self.specs() if spec.name == zoo), None)
 
     def _spec_of(self, entry: Entry) -> ZooSpec | None:
         """The zoo whose files have an entry; None for what only this process knows."""
-        return None if entry.from_session or is_probing() else self._spec_named(entry.zoo)
+        return None if entry.from_session or is_probing() else self.spec_named(entry.zoo)
 
     # -- the catalog -----------------------------------------------------------------------------
 
@@ -228,12 +229,12 @@ class State:
         found = self.session.get(entry.key)
         if found is None or found.is_imported():
             return found
-        spec = self._spec_named(found.zoo)
+        spec = self.spec_named(found.zoo)
         return None if spec is not None and spec.holds(found.module) else found
 
     def _in_files(self, entry: Entry) -> Entry | None:
         """What the files of its zoo register under the name of an entry."""
-        spec = self._spec_named(entry.zoo)
+        spec = self.spec_named(entry.zoo)
         if spec is None:
             return None
         zoo = self._scanned.setdefault(spec, ScannedZoo(spec, self.index))
@@ -268,7 +269,7 @@ class State:
         return target
 
     def _import(self, entry: Entry) -> ModuleType:
-        spec = self._spec_named(entry.zoo)
+        spec = self.spec_named(entry.zoo)
         module = entry.module_to_import()
         if spec is not None and spec.found_by != "first-party" and spec.root not in sys.path:
             sys.path.insert(0, spec.root)

@@ -68,6 +68,11 @@ class ZooSpec:
         """False for a zoo that is one file."""
         return not self.path.endswith(".py")
 
+    @property
+    def folder(self) -> str:
+        """The folder of its files."""
+        return self.path if self.is_package else os.path.dirname(self.path)
+
     def holds(self, module: str) -> bool:
         """Is `module` part of this zoo?"""
         return module == self.module or module.startswith(f"{self.module}.")

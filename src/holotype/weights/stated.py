@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from holotype.catalog.registry import folder_of_zoo
 from holotype.errors import LoadingError, MetadataError, UnknownFormatError, UnknownModelError
 from holotype.names import nearest
 from holotype.records import ModelInfo, PretrainedMetadata
@@ -135,9 +136,7 @@ def address_of(entry: PretrainedMetadata, format: str, registry: Zoo) -> str:
 
 def _beside_the_code(entry: PretrainedMetadata, registry: Zoo, name: str, what: str, hint: str) -> Path:
     """The path of a file in the folder of an entry's zoo."""
-    # Zoos are known to the registry as a whole; one zoo's view of it keeps it behind `_registry`.
-    zoos = getattr(getattr(registry, "_registry", registry), "list_zoos", None)
-    folder = next((zoo.folder for zoo in (zoos() if zoos else ()) if zoo.name == entry.zoo), None)
+    folder = folder_of_zoo(registry, entry.zoo)
     if folder is None:
         raise MetadataError(
             f"the {what} of {entry.name!r}: {name!r} is the name of a file beside the zoo's code, "
