@@ -538,19 +538,27 @@ class Linker:
         return None
 
     def _attributes(
-        self, source: Source, name: str, seen: frozenset[tuple[str, str]] = frozenset()
+        self, source: Source, name: str, found: dict[tuple[str, str], dict[str, Any]] | None = None
     ) -> dict[str, Any]:
-        """The class attributes that are plain, own or inherited; None for those that are not."""
-        if (source.module, name) in seen:
-            return {}
-        facts = source.facts.get("classes", {}).get(name, {})
-        found: dict[str, Any] = {}
-        for base in reversed(facts.get("bases", ())):
-            cls = self._class(source, base)
-            if cls is not None:
-                found |= self._attributes(cls.source, cls.name, seen | {(source.module, name)})
-        own: dict[str, Any] = facts.get("attributes", {})
-        return found | own
+        """The class attributes that are plain, own or inherited; None for those that are not.
+
+        Args:
+            source: the file of the class.
+            name: the class.
+            found: those of the classes on the way, so that each is looked at once.
+        """
+        found = {} if found is None else found
+        key = (source.module, name)
+        if key not in found:
+            found[key] = {}  # for classes that derive from each other in a circle
+            facts = source.facts.get("classes", {}).get(name, {})
+            inherited: dict[str, Any] = {}
+            for base in reversed(facts.get("bases", ())):
+                cls = self._class(source, base)
+                if cls is not None:
+                    inherited |= self._attributes(cls.source, cls.name, found)
+            found[key] = inherited | facts.get("attributes", {})
+        return found[key]
 
     def _constructor(
         self, source: Source, name: str, seen: frozenset[tuple[str, str]] = frozenset()
