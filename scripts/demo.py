@@ -55,7 +55,7 @@ def every_zoo() -> None:
     out = shell("holotype list")
     expect("v2" in out and "efficientnet_lite0" in out, "both zoos are listed")
     lines = shell("python -X importtime -c 'import holotype; holotype.list_models()'", show=False)
-    expect("holotype.catalog.registry" in lines and "torch" not in lines, "listing does not import torch")
+    expect("holotype.catalog.entries" in lines and "torch" not in lines, "listing does not import torch")
 
 
 def by_task() -> None:
