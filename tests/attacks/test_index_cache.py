@@ -97,6 +97,24 @@ def test_a_damaged_cache_is_made_anew(zoo, damage):
     assert zoo.run(LOOK) == [*RIGHT, None]  # and it is a cache again
 
 
+def test_details_that_somebody_else_wrote_with_their_checksum(zoo):
+    zoo.run(LOOK)
+    for path in kept(zoo):
+        head, body = path.read_bytes().split(b"\n", 1)
+        body = body.replace(b'{"', b"{]")
+        path.write_bytes(b"%08x" % crc32(body) + head[8:] + b"\n" + body)
+    code = """
+        import holotype
+        try:
+            holotype.registry.get_model_info("src.model/n1")
+        except holotype.HolotypeError as error:
+            result = [str(error), holotype.registry.list_models(zoo="src.model")]
+    """
+    message, names = zoo.run(code)
+    assert "the index keeps of 'n1' cannot be read" in message and "Delete the index" in message
+    assert names == ["n1"]
+
+
 def test_a_cache_that_is_damaged_under_a_running_process(zoo):
     code = """
     import os, pathlib, holotype

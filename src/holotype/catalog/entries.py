@@ -122,7 +122,21 @@ class Entry:
         if isinstance(self._detail, bytes):
             import json
 
-            self._detail = dict(json.loads(self._detail))
+            try:
+                self._detail = dict(json.loads(self._detail))
+            except (
+                ValueError,
+                TypeError,
+                RecursionError,
+            ) as error:  # its checksum fits, though
+                from holotype.errors import BrokenModelError
+                from holotype.home import cache_home
+
+                raise BrokenModelError(
+                    f"what the index keeps of {self.name!r} cannot be read: {error}",
+                    given=self.name,
+                    hint=f"Delete the index in {cache_home()}; it is built again.",
+                ) from error
         return self._detail
 
     def identity(self) -> Identity:
