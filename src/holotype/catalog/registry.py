@@ -34,7 +34,7 @@ from holotype.names import check_name, matcher, natural_key, nearest, patterns, 
 
 TYPE_CHECKING = False  # as `typing` has it, without importing it: every command pays for this module
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any, TypeVar
 
     from torch import nn
@@ -313,7 +313,8 @@ class Zoo:
             filled = {e.architecture for e in catalog.weights}
             entries = [e for e in entries if ((e.zoo, e.name) in filled) == pretrained]
         if where is not None:
-            entries = self._where(entries, where, lambda entry: self._state.info(entry, catalog))
+            infos = [self._state.info(entry, catalog) for entry in entries]
+            entries = _where(entries, infos, where)
         return self._names(catalog, entries, order)
 
     def list_pretrained_models(
@@ -363,7 +364,8 @@ class Zoo:
                 )
             entries = [e for e in entries if format in self._state.pretrained(e, catalog).formats]
         if where is not None:
-            entries = self._where(entries, where, lambda entry: self._state.pretrained(entry, catalog))
+            records = [self._state.pretrained(entry, catalog) for entry in entries]
+            entries = _where(entries, records, where)
         return self._names(catalog, entries, order, weights=True)
 
     def get_available_models(self) -> list[str]:
@@ -629,21 +631,6 @@ class Zoo:
                 entry for entry, fits in zip(entries, _fitting(entries, globs), strict=True) if not fits
             ]
         return entries
-
-    def _where(self, entries: list[Entry], where: Globs, record: Callable[[Entry], Any]) -> list[Entry]:
-        from holotype.catalog.where import keys, parse, predicate
-        from holotype.errors import FilterError
-
-        comparisons = parse(where)
-        fits = predicate(comparisons)
-        records = [(entry, record(entry)) for entry in entries]
-        if records:
-            known = {key for _, one in records for key in one}
-            for key in sorted(keys(comparisons) - known):
-                raise FilterError(
-                    f"no model here has the key {key!r}.", given=key, nearest=nearest(key, known)
-                )
-        return [entry for entry, one in records if fits(one)]
 
     def _names(
         self, catalog: Catalog, entries: list[Entry], order: str, *, weights: bool = False
@@ -940,6 +927,12 @@ def _followed(entry: Entry, catalog: Catalog, *, broken: bool, warn: bool) -> En
     if entry.problem is not None and not broken:
         raise BrokenModelError(f"{entry.name!r} cannot be used: {entry.problem}", given=entry.name)
     return entry
+
+
+def _where(entries: list[Entry], records: Sequence[Mapping[str, Any]], where: Globs) -> list[Entry]:
+    from holotype.catalog.where import fitting
+
+    return [entry for entry, fits in zip(entries, fitting(records, where), strict=True) if fits]
 
 
 def _fitting(entries: list[Entry], globs: list[str]) -> list[bool]:

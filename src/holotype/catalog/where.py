@@ -3,20 +3,24 @@
 A comparison is ``key operator value``. Keys may be dotted (``metrics.accuracy``). Operators are ``<``,
 ``<=``, ``>``, ``>=``, ``=``, ``!=`` and ``~`` (a glob). Numbers compare as numbers, everything else as
 text without regard to case; on a list, ``=`` and ``~`` ask whether any item fits. What is missing fits
-nothing. Nothing is ever evaluated.
+nothing: a key that no record has is an error, and a number that is not known of some records (None) is a
+warning. Nothing is ever evaluated.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from holotype.errors import FilterError
+from holotype.names import nearest
 
 _COMPARISON = re.compile(r"\s*([A-Za-z_][\w.\-]*)\s*(<=|>=|!=|==|<|>|=|~)\s*(.*?)\s*", re.DOTALL)
 _FACTORS = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
+_ORDERING = ("<", "<=", ">", ">=")
 _MISSING = object()
 
 Comparison = tuple[str, str, Any, str]  # key, operator, value, and the value as it was written
@@ -43,7 +47,7 @@ def parse(where: str | Iterable[str] | None) -> list[Comparison]:
         key, operator, value = found.groups()
         operator = "=" if operator == "==" else operator
         parsed = _value(value)
-        if operator in ("<", "<=", ">", ">=") and not isinstance(parsed, float):
+        if operator in _ORDERING and not isinstance(parsed, float):
             raise FilterError(
                 f"{text!r}: {operator} compares numbers, and {value!r} is not a number.",
                 given=text,
@@ -74,9 +78,36 @@ def _value(text: str) -> Any:
     return text
 
 
-def keys(comparisons: Iterable[Comparison]) -> set[str]:
-    """The first part of each key that is compared."""
-    return {comparison[0].partition(".")[0] for comparison in comparisons}
+def fitting(records: Sequence[Mapping[str, Any]], where: str | Iterable[str] | None) -> list[bool]:
+    """Which records does a `where` argument fit? Warns of records whose number is not known.
+
+    Raises:
+        FilterError: a comparison cannot be understood, or its key is in none of the records.
+    """
+    comparisons = parse(where)
+    for key, operator, *_ in comparisons:
+        found = [_lookup(record, key) for record in records]
+        if records and all(value is _MISSING for value in found):
+            known = {name for record in records for name in _keys(record)}
+            raise FilterError(f"no model here has the key {key!r}.", given=key, nearest=nearest(key, known))
+        unknown = sum(value is None for value in found)
+        if unknown and operator in _ORDERING:
+            warnings.warn(
+                f"{key} is not known of {unknown} of {len(records)}, which are left out", stacklevel=4
+            )
+    fits = predicate(comparisons)
+    return [fits(record) for record in records]
+
+
+def _keys(record: Mapping[str, Any]) -> Iterator[str]:
+    """The keys of a record; those within its mappings, and names of its metrics, are dotted."""
+    for key, value in record.items():
+        yield key
+        if isinstance(value, Mapping):
+            yield from (f"{key}.{inner}" for inner in value)
+        elif isinstance(value, (list, tuple)):
+            named = [item["name"] for item in value if isinstance(item, Mapping) and "name" in item]
+            yield from (f"{key}.{name}" for name in named)
 
 
 def predicate(comparisons: list[Comparison]) -> Callable[[Mapping[str, Any]], bool]:

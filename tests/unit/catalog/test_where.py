@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from holotype.catalog.where import keys, parse, predicate
+from holotype.catalog.where import fitting, parse, predicate
 from holotype.errors import FilterError
 from holotype.records import WeightsFile
 
@@ -88,5 +88,39 @@ def test_nothing_is_evaluated(text):
         assert not predicate(parse(text))(RECORD)
 
 
-def test_the_keys_compared():
-    assert keys(parse(["a.b<1", "c=2", "a=3"])) == {"a", "c"}
+@pytest.mark.parametrize(
+    ("where", "close"),
+    [
+        ("parms<1", "params"),
+        ("metrics.top1>0.8", None),
+        ("metrics.acuracy>0.8", "metrics.accuracy"),
+        ("formats.npz.file_size<2", None),
+        ("deep.err=1", "deep.er"),
+        (["params>1", "yaer=2024"], "year"),
+    ],
+)
+def test_a_key_that_no_record_has_is_an_error(where, close):
+    records = [RECORD, {**RECORD, "metrics": [{"name": "accuracy", "value": 0.5}]}]
+    with pytest.raises(FilterError, match="no model here has the key") as caught:
+        fitting(records, where)
+    assert close is None or close in caught.value.nearest
+
+
+@pytest.mark.parametrize("where", ["params<10", "params>=2", ["year=1", "params<7"]])
+def test_records_of_an_unknown_number_are_left_out_with_a_warning(where):
+    records = [{"params": 5, "year": 1}, {"params": None, "year": 1}, {"params": 50, "year": 2}]
+    with pytest.warns(UserWarning, match="params is not known of 1 of 3, which are left out"):
+        assert not fitting(records, where)[1]
+
+
+@pytest.mark.parametrize("where", ["license=mit", "metrics.auroc>0.5"])
+def test_what_some_records_do_not_have_needs_no_warning(where):
+    records = [
+        {"license": "MIT", "metrics": [{"name": "auroc", "value": 0.6}]},
+        {"license": None, "metrics": []},
+    ]
+    assert fitting(records, where) == [True, False]
+
+
+def test_nothing_to_choose_from_is_no_error():
+    assert fitting([], "whatever<1") == []
