@@ -109,15 +109,29 @@ def matcher(globs: list[str]) -> Callable[[str], bool]:
 
 
 def nearest(given: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """The known names closest to a typo, best first; empty if none is close."""
+    """The known names closest to a typo, best first; empty if none is close.
+
+    One that another library spells differently comes first: ``vit_base_patch16_224`` is ``vit_b16``.
+    """
     from difflib import get_close_matches
 
     candidates = list(dict.fromkeys(known))
     given = given.lower()
     short = {name.rpartition("/")[2]: name for name in reversed(candidates)}
+    same = _condensed(given)
+    close = [full for name, full in short.items() if _condensed(name) == same]
     cutoff = 0.5 if len(given) <= 3 else 0.6  # 'v3' is as close to 'v2' as two characters can be
-    close = get_close_matches(given, candidates, n=count, cutoff=cutoff)
+    close += get_close_matches(given, candidates, n=count, cutoff=cutoff)
     close += [short[name] for name in get_close_matches(given, list(short), n=count, cutoff=cutoff)]
     if not close and len(given) >= 3:
         close = sorted((name for name in candidates if given in name), key=lambda n: (len(n), n))
     return list(dict.fromkeys(close))[:count]
+
+
+def _condensed(name: str) -> str:
+    """A name without what libraries spell differently: separators, words for sizes, input sizes, tags."""
+    import re
+
+    name = re.sub(r"_(?:224|256|384|448|512|518)$", "", name.partition(".")[0].removeprefix("tf_"))
+    name = re.sub(r"_(tiny|small|medium|base|large|huge|giant)(?=_patch|_?\d)", lambda m: "_" + m[1][0], name)
+    return re.sub(r"_v1(?=_|$)|patch(?=\d)|[_-]", "", name)

@@ -230,6 +230,34 @@ def test_errors_go_to_stderr_and_name_the_nearest() -> None:
     assert "efficientnet_lite0_imagenet1k" in run("info", "efficientnet_lite0_imagenet").stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "expected"),
+    [
+        ("lst", 2, "Did you mean: list"),
+        ("trian x.yaml", 2, "Did you mean: train"),
+        ("list resnet50", 0, "did you mean 'resnet_v1_50'?"),
+        ("list --pretrained bioclip", 0, "holotype list '*bioclip*'"),
+        ("info vit_base_patch16_224", 1, "Did you mean: vit_b16"),
+        ("create resnet_v1_50 pretrained=true", 1, "load_pretrained_model("),
+    ],
+)
+def test_what_was_probably_meant_is_named(words: str, code: int, expected: str) -> None:
+    done = run(*words.split())
+    assert done.returncode == code
+    assert expected in done.stderr
+
+
+def test_create_and_check_look_in_one_zoo(tmp_path: Path) -> None:
+    project(tmp_path, '@register_model("v1")\ndef v1(): return __import__("torch").nn.Linear(1, 1)\n')
+    (tmp_path / "config.yaml").write_text("model: v1\n")
+    assert "is in 2 zoos" in run("create", "v1", cwd=tmp_path).stderr
+    assert "is in 2 zoos" in run("check", "config.yaml", cwd=tmp_path).stdout
+    made = run("create", "v1", "--zoo", "zoo_of_mine", "--json", cwd=tmp_path)
+    assert json.loads(made.stdout)["params"] == 2
+    assert run("check", "config.yaml", "--zoo", "zoo_of_mine", cwd=tmp_path).returncode == 0
+    assert "Did you mean: zoo_of_mine?" in run("create", "v1", "--zoo", "zoo_of_min", cwd=tmp_path).stderr
+
+
 def test_json_is_complete_and_parses() -> None:
     models = json.loads(run("list", "--json").stdout)
     v2 = next(model for model in models if model["name"] == "v2")

@@ -293,6 +293,12 @@ def test_available_models_are_in_registration_order(registry):
     assert encoders[:3] == ["unirep_64", "unirep_256", "unirep_1900"]
 
 
+def test_one_name_needs_no_list(registry):
+    assert [info.name for info in registry.get_model_infos("net_b1")] == ["net_b1"]
+    assert [entry.name for entry in registry.get_pretrained_metadatas("net_b1_a")] == ["net_b1_a"]
+    assert registry.get_model_lines("net_b1") == registry.get_model_lines(["net_b1"])
+
+
 def test_looking_warns_of_nothing(registry):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -2,6 +2,7 @@
 
 import pytest
 
+import holotype
 from holotype.errors import InvalidNameError
 from holotype.names import (
     MAX_LENGTH,
@@ -114,6 +115,24 @@ def test_the_nearest(given, best):
     known = ["mean_mlp", "v1", "self_attention", "zoo/other"]
     found = nearest(given, known)
     assert found[:1] == ([best] if best else [])
+
+
+@pytest.mark.parametrize(
+    ("given", "ours"),
+    [
+        ("resnet50", "resnet_v1_50"),
+        ("resnet50.a1_in1k", "resnet_v1_50"),
+        ("vit_base_patch16_224", "vit_b16"),
+        ("vit_b_16", "vit_b16"),
+        ("vit_large_patch14_224.mae", "vit_l14"),
+        ("convnext_tiny", "convnext_v1_tiny"),
+        ("convnextv2_tiny.fcmae_ft_in1k", "convnext_v2_tiny"),
+        ("tf_efficientnet_lite0.in1k", "efficientnet_lite0"),
+        ("hiera_tiny_224.mae", "hiera_tiny"),
+    ],
+)
+def test_the_spelling_of_another_library_is_the_nearest(given, ours):
+    assert nearest(given, holotype.list_models())[0] == ours
 
 
 def test_the_nearest_sees_the_name_behind_the_zoo():

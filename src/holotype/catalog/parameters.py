@@ -28,6 +28,9 @@ class PositionalOnly(Parameter):
     """A parameter before the ``/``: parameters are passed by name, so it cannot be given."""
 
 
+_LOADED_BY_NAME = "; weights are loaded by the name of an entry: load_pretrained_model(ENTRY)"
+
+
 def problems_with(
     params: Mapping[str, Any],
     parameters: Iterable[Parameter],
@@ -51,6 +54,7 @@ def problems_with(
             if not open_parameters:
                 close = nearest(str(name), known, count=1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
+                hint = _LOADED_BY_NAME if name == "pretrained" else hint
                 problems.append(f"{name}: no such parameter{hint}")
         elif isinstance(parameter, PositionalOnly):
             if parameter.required or not open_parameters:  # otherwise it goes among the further keywords

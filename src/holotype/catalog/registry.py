@@ -397,7 +397,7 @@ class Zoo:
     def get_model_infos(self, names: Iterable[str]) -> list[ModelInfo]:
         """`get_model_info` of many names, in one look at the zoos."""
         catalog = self._state.look()
-        found = [self._find(name, catalog, broken=True) for name in names]
+        found = [self._find(name, catalog, broken=True) for name in _several(names)]
         return [self._state.info(entry, catalog) for entry in found]
 
     def get_model_lines(self, names: Iterable[str]) -> list[dict[str, Any]]:
@@ -408,7 +408,7 @@ class Zoo:
             ``zoo`` and ``description``; None for what is not known.
         """
         catalog = self._state.look()
-        entries = [self._find(name, catalog, broken=True) for name in names]
+        entries = [self._find(name, catalog, broken=True) for name in _several(names)]
         counts: dict[tuple[str, str], int] = {}
         for weights in catalog.weights:
             counts[weights.architecture] = counts.get(weights.architecture, 0) + 1
@@ -432,7 +432,8 @@ class Zoo:
     def get_pretrained_metadatas(self, names: Iterable[str]) -> list[PretrainedMetadata]:
         """`get_pretrained_metadata` of many names, in one look at the zoos."""
         catalog = self._state.look()
-        return [self._state.pretrained(self._find_weights(name, catalog), catalog) for name in names]
+        entries = [self._find_weights(name, catalog) for name in _several(names)]
+        return [self._state.pretrained(entry, catalog) for entry in entries]
 
     def get_model_class(self, name: str) -> type:
         """The class behind a name. Its module is imported; no other model's is.
@@ -927,6 +928,11 @@ def _followed(entry: Entry, catalog: Catalog, *, broken: bool, warn: bool) -> En
     if entry.problem is not None and not broken:
         raise BrokenModelError(f"{entry.name!r} cannot be used: {entry.problem}", given=entry.name)
     return entry
+
+
+def _several(names: Iterable[str]) -> list[str]:
+    """A list of names; text alone is one name, not its letters."""
+    return [names] if isinstance(names, str) else list(names)
 
 
 def _where(entries: list[Entry], records: Sequence[Mapping[str, Any]], where: Globs) -> list[Entry]:

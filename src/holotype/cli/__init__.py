@@ -58,6 +58,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         from holotype.cli.completion import complete
 
         return complete(words[1:], VERBS)
+    if words and not words[0].startswith("-") and words[0] not in VERBS:
+        from holotype.errors import UnknownNameError
+        from holotype.names import nearest
+        from holotype.text import clean
+
+        message = UnknownNameError(
+            f"no verb named {words[0]!r}.",
+            given=words[0],
+            nearest=nearest(words[0], VERBS),
+            hint="See them all: holotype --help",
+        )
+        print(f"holotype: {clean(message)}", file=sys.stderr)
+        return 2
     parser = _parser(words)
     arguments = parser.parse_args(words)
     if arguments.verb is None:

@@ -13,12 +13,14 @@ from holotype.text import clean, plain
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this verb."""
     parser.add_argument("configs", nargs="+", metavar="FILE", help="a YAML or JSON config")
+    parser.add_argument("-z", "--zoo", help="look names up in this zoo ('holotype zoos' lists them)")
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print every problem of every config."""
-    found = {path: registry.check_config(path) for path in arguments.configs}
+    view = registry.zoo(arguments.zoo) if arguments.zoo else registry
+    found = {path: view.check_config(path) for path in arguments.configs}
     recipes = {path for path in arguments.configs if not found[path] and "data" in read_mapping(path)}
     if arguments.json:
         print_json(found)

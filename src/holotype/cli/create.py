@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     params.required = False
     parser.add_argument("-c", "--config", metavar="FILE", help="take name and parameters from this YAML file")
+    parser.add_argument("-z", "--zoo", help="look names up in this zoo ('holotype zoos' lists them)")
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
@@ -32,10 +33,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Build the network and print what it is."""
     if (arguments.name is None) == (arguments.config is None):
         raise ConfigError("give the name of an architecture, or --config FILE.")
+    view = registry.zoo(arguments.zoo) if arguments.zoo else registry
     if arguments.config is not None:
-        network = registry.create_from_config(arguments.config)
+        network = view.create_from_config(arguments.config)
     else:
-        network = registry.create_model(arguments.name, **_params(arguments.params))
+        network = view.create_model(arguments.name, **_params(arguments.params))
     try:
         parameters = list(network.parameters())
     except AttributeError as error:

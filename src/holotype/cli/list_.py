@@ -11,7 +11,7 @@ from holotype.catalog.registry import default_registry as registry
 from holotype.errors import UnknownNameError
 from holotype.names import nearest
 from holotype.printing import DIM, YELLOW, coloured, columns, print_json, table, width
-from holotype.text import clean, counted, plain
+from holotype.text import clean, counted, did_you_mean, plain
 
 # In the order of their importance: what does not fit into the width is left out from the right.
 MODELS = ("name", "params", "size", "pretrained", "task", "zoo", "description")
@@ -79,12 +79,22 @@ def run(arguments: argparse.Namespace) -> int:
     elif names:
         print(_table(_rows(names, pretrained=arguments.pretrained), chosen, known))
     else:
-        what = "pretrained entry" if arguments.pretrained else "architecture"
-        print(f"no {what} matches", file=sys.stderr)
+        print(_nothing(arguments), file=sys.stderr)
     count = len(registry.list_problems())
     if count and not arguments.json and not arguments.names:
         print(coloured(f"{counted(count, 'problem')}: holotype list --problems", YELLOW), file=sys.stderr)
     return 0
+
+
+def _nothing(arguments: argparse.Namespace) -> str:
+    """The message for an empty list, with what a name without a glob may have meant."""
+    text = f"no {'pretrained entry' if arguments.pretrained else 'architecture'} matches"
+    asked = registry.list_pretrained_models if arguments.pretrained else registry.list_models
+    for given in arguments.include:
+        if not set("*?[") & set(given):
+            text += f" {plain(given)!r}{did_you_mean(given, asked(), '')}"
+            text += f"\n  Part of a name needs a glob: holotype list '*{plain(given)}*'"
+    return text
 
 
 def _columns(given: Sequence[str], known: Sequence[str]) -> list[str]:

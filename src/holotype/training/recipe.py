@@ -30,7 +30,7 @@ from holotype.errors import ConfigError, HolotypeError
 from holotype.files import sha256_of_parts
 from holotype.mappings import read_mapping, read_yaml
 from holotype.names import nearest
-from holotype.text import bulleted, did_you_mean, in_one_line, listed, shown
+from holotype.text import bulleted, in_one_line, listed, shown
 from holotype.training.recipe_parts import (
     RANGES,
     ModelPart,
@@ -365,12 +365,17 @@ def _trainer_problems(mapping: Mapping[str, Any], monitors: tuple[str, ...]) -> 
 
 
 def _not_here(key: object, kind: type[Recipe], info: ModelInfo | None, kinds: list[type[Recipe]]) -> str:
-    """Why a key is none: it is misspelt, or of another domain's recipe."""
+    """Why a key is none: it is of a part, misspelt, or of another domain's recipe."""
     others = [other for other in kinds if key in other.allowed_keys()]
     if others and info is not None:
         tasks = " and ".join(sorted(others[0].tasks))
         return f" here: it is for {tasks}, and {info.name!r} is for {info.task}"
-    return did_you_mean(key, kind.allowed_keys())
+    places = {name: f"{part}.{name}" for part, cls in kind.parts().items() for name in get_type_hints(cls)}
+    if key in places:
+        return f"; did you mean {places[str(key)]!r}?"
+    close = nearest(str(key), kind.allowed_keys(), count=1)
+    close = close or [places[name] for name in nearest(str(key), places, count=1)]
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _part_class(hint: Any) -> type | None:

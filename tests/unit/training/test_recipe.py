@@ -70,6 +70,14 @@ def test_every_problem_is_told_at_once() -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "place"),
+    [("epochs", "trainer.max_epochs"), ("lr", "optimizer.lr"), ("max_epoch", "trainer.max_epochs")],
+)
+def test_a_key_of_a_part_is_found_there(key, place):
+    assert f"{key}: no such key; did you mean {place!r}?" in problems(**{key: 3})
+
+
+@pytest.mark.parametrize(
     ("override", "told"),
     [
         ("trainer.max_epochs=three", "trainer.max_epochs: expected int, got 'three'"),
