@@ -20,8 +20,9 @@ from holotype.records import _Record
 from holotype.weights.formats import PROGRAMS
 from holotype.weights.formats.opened import OpenedFile, first_line
 from holotype.weights.formats.pt import import_torch
+from holotype.weights.formats.safetensors import header_texts
 from holotype.weights.plan import as_size
-from holotype.weights.save import binding_texts
+from holotype.weights.save import binding_texts, described
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +68,8 @@ def export(
         net: it is exported as it computes in evaluation mode, and stays as it is.
         path: the file.
         format: ``"pt2"`` or ``"onnx"``; that of the file's ending if None.
-        info: what was loaded with it; its signature describes the inputs.
+        info: what was loaded with it: its signature describes the inputs, and the file keeps its classes,
+            signature and preprocessing.
         example: makes inputs for a batch size; by default the network's method ``example_inputs(batch)``,
             its signature, or its `in_channels` and `size`.
         tolerance: how far outputs may differ, relative to the largest one.
@@ -96,7 +98,10 @@ def export(
         inner.eval()
         inputs = [make(batch) for batch in _BATCHES]
         origin = record_of(inner)
-        texts = {} if origin is None else binding_texts(str(origin["architecture"]), origin["config"])
+        config = {} if origin is None else origin["config"]
+        texts = header_texts(described(inner, config, info or {}))
+        if origin is not None:
+            texts.update(binding_texts(str(origin["architecture"]), config))
         with (
             writing_path(path, overwrite=overwrite, error=LoadingError) as temporary,
             torch.no_grad(),

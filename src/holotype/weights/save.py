@@ -90,7 +90,7 @@ def save_pretrained(
     name_of, complete = _identity(inner, architecture, config, registry)
     state, kept = tensors_of(inner)
     complete = _checked(inner, state, name_of, complete, registry)
-    record = _record(inner, complete, info or {}, classes, signature, preprocessing, rgb_stats)
+    record = described(inner, complete, info or {}, classes, signature, preprocessing, rgb_stats)
     record.update({"name": name, "metrics": list(metrics), "license": license, **metadata})
     record.setdefault("task", None)
     if record["task"] is None:
@@ -208,15 +208,20 @@ def _checked(
     return config
 
 
-def _record(
+def described(
     net: nn.Module,
     config: Mapping[str, Any],
     info: Mapping[str, Any],
-    classes: Iterable[str] | Mapping[str, int] | None,
-    signature: Mapping[str, Any] | None,
-    preprocessing: Mapping[str, Any] | None,
-    rgb_stats: Mapping[str, Any] | None,
+    classes: Iterable[str] | Mapping[str, int] | None = None,
+    signature: Mapping[str, Any] | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+    rgb_stats: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
+    """The task, classes, signature and preprocessing of a network: as given, or as `info` has them.
+
+    Raises:
+        MetadataError: the classes are not those of the network.
+    """
     total = config.get("num_classes")
     total = total if type(total) is int else None
     class_to_idx = _class_to_idx(classes, total)

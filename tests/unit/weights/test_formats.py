@@ -183,14 +183,21 @@ def test_an_exported_program_computes_the_same(small, tmp_path, format, registry
         for package in ("onnx", "onnxscript", "onnxruntime"):
             pytest.importorskip(package)
     small.train()
-    done = export(small, tmp_path / f"x.{format}", example=lambda batch: (torch.randn(batch, 3, 16, 16),))
+    about = {
+        "class_to_idx": {"bee": 0, "fly": 1, "moth": 2},
+        "preprocessing": {"mean": [0.5] * 3, "std": [0.2] * 3},
+    }
+    done = export(
+        small, tmp_path / f"x.{format}", info=about, example=lambda batch: (torch.randn(batch, 3, 16, 16),)
+    )
     assert done.format == format and done.largest_difference < 1e-5 * max(done.scale, 1)
     assert small.training, "as it was"
     assert [p.name for p in tmp_path.iterdir()] == [f"x.{format}"]
     told = inspect_file(done.path)
     assert told.format == format and told.holds_code == (format == "pt2")
+    assert told.architecture == "loading_nets/toy_conv"
+    assert {key: told.record[key] for key in about} == about
     if format == "onnx":
-        assert told.architecture == "loading_nets/toy_conv"
         assert {t.name: t.shape for t in told.tensors}["head.weight"] == (3, 4)
     with pytest.raises(LoadingError, match=r"running its author's code.*\n.*trust=True"):
         load_program(done.path)
@@ -201,6 +208,22 @@ def test_an_exported_program_computes_the_same(small, tmp_path, format, registry
         load_checkpoint(done.path, architecture="toy_conv", registry=registry)
     with pytest.raises(LoadingError, match="exists already"):
         export(small, done.path, example=lambda batch: (torch.randn(batch, 3, 16, 16),))
+
+
+def test_classes_of_another_network_are_not_exported(small, tmp_path):
+    kwargs = {"example": lambda batch: (torch.randn(batch, 3, 16, 16),)}
+    export(small, tmp_path / "x.pt2", info={"class_to_idx": {"a": 0, "b": 1}}, **kwargs)
+    assert "class_to_idx" not in inspect_file(tmp_path / "x.pt2").record
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, "[1]", '{"config": 3}', "\x00", '{"a": 1}'])
+def test_a_program_with_a_broken_record_is_described_without_it(small, tmp_path, text):
+    export(small, tmp_path / "x.pt2", example=lambda batch: (torch.randn(batch, 3, 16, 16),))
+    with zipfile.ZipFile(tmp_path / "x.pt2") as old, zipfile.ZipFile(tmp_path / "y.pt2", "w") as new:
+        for info in old.infolist():
+            new.writestr(info.filename, text if "holotype" in info.filename else old.read(info))
+    found = inspect_file(tmp_path / "y.pt2")
+    assert found.format == "pt2" and found.architecture is None and found.members
 
 
 def test_what_cannot_be_exported(small, tmp_path, monkeypatch):

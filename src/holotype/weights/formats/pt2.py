@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holotype.weights.formats.interface import Contents, Program
 from holotype.weights.formats.opened import OpenedFile
+from holotype.weights.formats.safetensors import record_from
 from holotype.weights.formats.zip import open_zip
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 ENDINGS = (".pt2",)
 _MARKS = ("archive_format", "serialized_exported_program.json", "constants.pkl", "models/model.json")
 _MOST_BATCH = 2**20
+_RECORD = "holotype.json"
+_LARGEST_RECORD = 2**24
 
 
 def matches(front: bytes, members: Collection[str]) -> bool:
@@ -26,9 +30,22 @@ def matches(front: bytes, members: Collection[str]) -> bool:
 
 
 def inspect(file: OpenedFile) -> Contents:
-    """The names in the archive; none of them is opened."""
+    """The names in the archive, and the record that `export` wrote; nothing else is opened."""
     with open_zip(file) as archive:
-        return Contents(members=tuple(archive.namelist()))
+        return Contents(members=tuple(archive.namelist()), record=record_from(_texts(archive)))
+
+
+def _texts(archive: zipfile.ZipFile) -> dict[str, str]:
+    own = [one for one in archive.infolist() if one.filename.endswith(f"/extra/{_RECORD}")]
+    if len(own) != 1 or own[0].file_size > _LARGEST_RECORD:
+        return {}
+    try:
+        texts = json.loads(archive.read(own[0]))
+    except (ValueError, RecursionError):
+        return {}
+    return (
+        {key: text for key, text in texts.items() if isinstance(text, str)} if isinstance(texts, dict) else {}
+    )
 
 
 def run(file: OpenedFile) -> Program:
@@ -58,4 +75,4 @@ def export(net: nn.Module, inputs: tuple[torch.Tensor, ...], path: Path, texts: 
     batch = torch.export.Dim("batch", min=1, max=_MOST_BATCH)
     program = torch.export.export(net, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs))
     with path.open("xb") as file:  # not by its path: torch wants this ending in a path
-        torch.export.save(program, file, extra_files={"holotype.json": json.dumps(texts)})
+        torch.export.save(program, file, extra_files={_RECORD: json.dumps(texts)})
