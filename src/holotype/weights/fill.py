@@ -1,4 +1,4 @@
-"""Filling a network with the tensors of a file: by reference, each checked, nothing copied."""
+"""Filling a network with the tensors of a file: each checked, parameters without memory by reference."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from holotype.errors import LoadingError, MismatchError
 from holotype.records import _Record
 from holotype.text import listed
-from holotype.weights.empty import RealParameters
+from holotype.weights.empty import RealParameters, filling
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +62,7 @@ def fill(
     allow_missing: Collection[str] = (),
     fresh: Callable[[], nn.Module] | None = None,
 ) -> LoadReport:
-    """Put the tensors of a file into a network, by reference.
+    """Put the tensors of a file into a network, as `load_state_dict` does; its empty parameters by reference.
 
     Args:
         net: made by `build_empty`, or any other.
@@ -79,25 +79,35 @@ def fill(
     """
     import torch
 
+    if dtype is not None:
+        net.to(dtype=dtype)
     complete: Mapping[str, Any] = net.state_dict()
     own = {name: value for name, value in complete.items() if isinstance(value, torch.Tensor)}
     ties = _ties(net)
     given = _by_own_names(state, names, ties)
     may_lack = set(allow_missing)
     new = tuple(name for name in own if name not in given and (name.endswith(_OPTIONAL) or name in may_lack))
-    _check(own, given, new, {new: old for old, new in names.items()}, origin)
+    in_file = {new: old for old, new in names.items()}
+    translated = _translated(net)
+    _check(own, given, new, in_file, origin, lambda name: name.startswith(translated))
 
     filled: dict[str, Any] = {name: own[name] for name in new}
     if fresh is not None and any(own[name].is_meta for name in new):
         with RealParameters():
             initial = fresh().state_dict()
-        filled.update({name: initial[name] if dtype is None else _as(initial[name], dtype) for name in new})
-    filled.update({name: _value(tensor, own[name].dtype, dtype) for name, tensor in given.items()})
+        filled.update({name: initial[name].to(own[name].dtype) for name in new})
+    filled.update(
+        {name: _value(tensor, own[name].dtype if name in own else None) for name, tensor in given.items()}
+    )
     converted = sum(filled[name].dtype != tensor.dtype for name, tensor in given.items())
     _part_overlapping(filled, ties)
     # What a module keeps beside its tensors (`get_extra_state`) stays as the constructor made it.
     filled.update({name: value for name, value in complete.items() if name not in own})
-    _assign(net, filled, ties)
+    try:
+        with filling():
+            net.load_state_dict(filled, strict=True)
+    except RuntimeError as error:  # names that only the network's own hooks translate
+        raise MismatchError(f"{origin} does not fit the network: {error}", given=tuple(given)) from error
     left = [name for name, tensor in _tensors(net) if tensor.is_meta]
     if left:
         raise LoadingError(f"after loading, {listed(left, _SHOWN)} still hold no values.", given=tuple(left))
@@ -116,29 +126,11 @@ def _by_own_names(
     return given
 
 
-def _value(tensor: torch.Tensor, own: torch.dtype, wanted: torch.dtype | None) -> torch.Tensor:
-    """A tensor in the dtype wanted, or else the network's own, each element with a place of its own."""
-    value = tensor.detach().to(wanted if wanted is not None and own.is_floating_point else own)
+def _value(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    """A tensor in the network's dtype, each element with a place of its own."""
+    value = tensor.detach().to(dtype)
     # An expanded tensor has one number in the place of many: fine to read, wrong to train.
     return value if value.is_contiguous() or _dense(value) else value.contiguous()
-
-
-def _assign(net: nn.Module, filled: dict[str, Any], ties: list[list[str]]) -> None:
-    """Assign tensors, and keep what `load_state_dict` drops: parameters' attributes, and sharing."""
-    attributes = {name: dict(vars(parameter)) for name, parameter in net.named_parameters()}
-    with RealParameters():
-        net.load_state_dict(filled, strict=True, assign=True)
-    for name, parameter in net.named_parameters():
-        vars(parameter).update(attributes.get(name, {}))
-    for group in ties:
-        first = _owner(net, group[0])
-        for name in group[1:]:
-            module, leaf = _owner(net, name)
-            module._parameters[leaf] = first[0]._parameters[first[1]]
-
-
-def _as(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def _check(
@@ -147,17 +139,19 @@ def _check(
     new: Iterable[str],
     in_file: Mapping[str | None, str],
     origin: str,
+    is_translated: Callable[[str], bool],
 ) -> None:
     def called(name: str) -> str:
         old = in_file.get(name, name)
         return name if old == name else f"{name} (in the file: {old})"
 
-    missing = [name for name in own if name not in given and name not in set(new)]
-    unexpected = [called(name) for name in given if name not in own]
+    left = {*new, *filter(is_translated, {**own, **given})}
+    missing = [name for name in own if name not in given and name not in left]
+    unexpected = [called(name) for name in given if name not in own and name not in left]
     shapes = [
         f"{called(name)}: {tuple(tensor.shape)} in the file, {tuple(own[name].shape)} in the network"
         for name, tensor in given.items()
-        if name in own and tensor.shape != own[name].shape
+        if name in own and not _is_lazy(own[name]) and name not in left and tensor.shape != own[name].shape
     ]
     # Whole numbers in the place of real ones are quantised weights, and mean nothing without their scale.
     kinds = [
@@ -182,6 +176,24 @@ def _check(
             f"{origin} does not fit the network:\n" + "\n".join(lines),
             given=(*missing, *unexpected, *shapes, *kinds),
         )
+
+
+def _translated(net: nn.Module) -> tuple[str, ...]:
+    """The prefixes of modules that read a state in their own way, such as one with older names."""
+    from torch.nn import Module
+
+    found = []
+    for path, module in net.named_modules():
+        own = type(module)._load_from_state_dict is not Module._load_from_state_dict
+        if module._load_state_dict_pre_hooks or (own and not type(module).__module__.startswith("torch.nn.")):
+            found.append(f"{path}." if path else "")
+    return tuple(found)
+
+
+def _is_lazy(tensor: torch.Tensor) -> bool:
+    from torch.nn.parameter import is_lazy
+
+    return bool(is_lazy(tensor))
 
 
 def _kind(tensor: torch.Tensor) -> tuple[bool, bool]:
@@ -223,11 +235,6 @@ def _dense(tensor: torch.Tensor) -> bool:
             return False
         expected *= size
     return True
-
-
-def _owner(net: nn.Module, name: str) -> tuple[nn.Module, str]:
-    path, _, leaf = name.rpartition(".")
-    return net.get_submodule(path), leaf
 
 
 def _tensors(net: nn.Module) -> Iterable[tuple[str, torch.Tensor]]:

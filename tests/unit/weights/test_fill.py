@@ -77,16 +77,12 @@ def test_a_shared_tensor_that_the_file_names_once():
     assert torch.equal(net.decoder_again.weight, state["decoder.weight"])
 
 
-def test_nothing_is_copied(tmp_path):
+def test_no_parameter_is_copied(tmp_path):
     torch.save(Net().state_dict(), tmp_path / "x.pt")
     state = read_checkpoint(tmp_path / "x.pt", "pt").state
     net, _ = filled(state=state)
-    own = net.state_dict()
-    assert all(
-        own[name].data_ptr() == tensor.data_ptr()
-        for name, tensor in state.items()
-        if name != "decoder_again.weight"
-    )
+    for name, parameter in net.named_parameters():
+        assert parameter.data_ptr() == state[name].data_ptr()
 
 
 def test_other_threads_build_as_usual():
@@ -278,3 +274,130 @@ def test_a_first_load_does_not_import_the_compiler(project):
         """
     )
     assert not found
+
+
+class Normed(nn.Module):
+    """Weight norm as torch has it since 2.0; files of before have `weight_g` and `weight_v`."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(3, 3)
+        self.conv = nn.utils.parametrizations.weight_norm(nn.Conv1d(3, 4, 2))
+
+
+def test_names_that_a_module_translates_itself():
+    class Before(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(3, 3)
+            self.conv = nn.utils.weight_norm(nn.Conv1d(3, 4, 2))
+
+    with pytest.warns(FutureWarning, match="weight_norm"):
+        old = Before()
+    net, _ = filled(build_empty(Normed), old.state_dict())
+    x = torch.randn(1, 3, 5)
+    torch.testing.assert_close(net.conv(x), old.conv(x))
+
+
+def test_a_module_that_reads_its_state_in_its_own_way():
+    class Renamed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gamma = nn.Parameter(torch.ones(2))
+            self.seen = []
+
+        def _load_from_state_dict(self, state_dict, prefix, *more):
+            if f"{prefix}scale" in state_dict:
+                state_dict[f"{prefix}gamma"] = state_dict.pop(f"{prefix}scale") * 2
+            super()._load_from_state_dict(state_dict, prefix, *more)
+
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = Renamed()
+            self.layer = nn.Linear(2, 2)
+            self.called = []
+            self.register_load_state_dict_post_hook(lambda module, keys: module.called.append("after"))
+
+    state = {
+        "inner.scale": torch.full((2,), 3.0),
+        **{f"layer.{k}": v for k, v in nn.Linear(2, 2).state_dict().items()},
+    }
+    net, _ = filled(build_empty(Outer), state)
+    assert net.inner.gamma.tolist() == [6.0, 6.0] and net.called == ["after"]
+    for wrong in ({"inner.other": torch.ones(2)}, {}, {"inner.scale": torch.ones(3)}):
+        rest = {name: value for name, value in state.items() if not name.startswith("inner")}
+        with pytest.raises(MismatchError, match="gamma"):
+            filled(build_empty(Outer), {**rest, **wrong})
+    with pytest.raises(MismatchError, match=r"layer\.weight"):
+        filled(build_empty(Outer), {**state, "layer.weight": torch.ones(3, 3)})
+
+
+def test_a_lazy_module_takes_the_shape_of_the_file():
+    class Lazy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.LazyLinear(3)
+
+    state = {"layer.weight": torch.ones(3, 5), "layer.bias": torch.zeros(3)}
+    net, _ = filled(build_empty(Lazy), state)
+    assert net.layer(torch.ones(2, 5)).tolist() == [[5.0] * 3] * 2
+
+
+def test_what_modules_make_for_themselves_keeps_its_values(project):
+    """At import, at an import inside a constructor, once for all networks, in a class body."""
+    project.write(
+        {
+            "src/helper.py": "import torch\nLAYER = torch.nn.Linear(2, 2)\nVALUES = torch.nn.Parameter(torch.ones(2))\n",
+            "src/model/net.py": """
+import functools
+import torch
+from torch import nn
+from holotype import register_model
+
+PROJECTION = nn.Linear(2, 2)
+
+@functools.cache
+def shared():
+    return nn.Linear(2, 2)
+
+@register_model("net")
+class Net(nn.Module):
+    scale = nn.ParameterList([torch.full((2,), 3.0)])
+
+    def __init__(self):
+        super().__init__()
+        from src import helper
+        self.helper = [helper]
+        self.layer = nn.Linear(2, 2)
+        self.cached = [shared()]
+        Net.kept = nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.layer(x)
+""",
+        }
+    )
+    project.run(
+        """
+        import holotype
+        holotype.save_pretrained(holotype.create_model("net"), "net.safetensors")
+        result = None
+        """
+    )
+    found = project.run(
+        """
+        import holotype
+
+        holotype.load_checkpoint("net.safetensors")
+        holotype.load_checkpoint("net.safetensors")
+        from src import helper
+        from src.model import net
+        layers = (net.PROJECTION, helper.LAYER, net.shared(), net.Net.kept)
+        values = [*(p for layer in layers for p in layer.parameters()), helper.VALUES, *net.Net.scale]
+        assert not any(p.is_meta for p in values)
+        assert all(p.isfinite().all() and 0 < p.abs().max() < 4 for p in values)
+        result = [helper.VALUES.tolist(), net.Net.scale[0].tolist()]
+        """
+    )
+    assert found == [[1.0, 1.0], [3.0, 3.0]]

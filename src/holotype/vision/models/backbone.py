@@ -104,7 +104,7 @@ def _of_entry(name: str, given: Mapping[str, Any]) -> ImageClassifier:
 
 def _empty_parameters() -> bool:
     """Is a network being built whose weights come afterwards?"""
-    probe = torch.nn.ParameterList([torch.empty(0)])  # registered, as `loading.build.build_empty` needs it
+    probe = torch.nn.ParameterList([torch.empty(0)])  # registered, as `weights.empty` needs it
     return bool(probe[0].is_meta)
 
 
