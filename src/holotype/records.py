@@ -7,8 +7,9 @@ Each is a frozen dataclass that checks itself when it is made, and a mapping as 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from math import isfinite
 from typing import Any, ClassVar
 
 from holotype.errors import MetadataError, MissingFieldError
@@ -382,6 +383,10 @@ class PretrainedMetadata(_Record):
             if len(size) != 2 or not all(type(n) is int and n > 0 for n in size):
                 problems.append(f"resolution: (height, width) in pixels, got {values['resolution']!r}")
             values["resolution"] = size
+        try:
+            values["metrics"] = freeze(metrics_from(values.get("metrics", ())))
+        except MetadataError as error:
+            problems.append(str(error))
         values["formats"] = _weights_files(values, problems)
         if problems:
             raise MetadataError(
@@ -400,10 +405,30 @@ _FIELDS: dict[str, tuple[tuple[type, ...], str]] = {
     **dict.fromkeys(("num_classes", "params"), _WHOLE),
     **dict.fromkeys(("config", "key_map", "preprocessing"), _MAPPING),
     "classes": ((str, tuple), "a file name or a list of names"),
-    "metrics": ((tuple,), "a list"),
+    "metrics": ((tuple, Mapping), "a list of {name, value, …}, or a mapping from name to value"),
     "resolution": ((tuple, int), "(height, width)"),
     "formats": ((Mapping,), "a mapping from format to {file_size, sha256}"),
 }
+
+
+def metrics_from(given: Mapping[str, Any] | Iterable[Any]) -> list[dict[str, Any]]:
+    """Metrics as a list of ``{name, value, …}``, from such a list or from a mapping of names to values.
+
+    Raises:
+        MetadataError: one has no name, or its value is not a finite number.
+    """
+    if isinstance(given, Mapping) and not {"name", "value"} <= given.keys():
+        given = [{"name": name, "value": value} for name, value in given.items()]
+    made = [given] if isinstance(given, Mapping) else list(given)
+    for at, metric in enumerate(made):
+        fits = isinstance(metric, Mapping) and isinstance(metric.get("name"), str)
+        value = metric.get("value") if fits else None
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
+            raise MetadataError(
+                f"metrics[{at}]: expected {{'name': 'accuracy', 'value': 0.9, …}}, got {metric!r:.80}",
+                given=metric,
+            )
+    return [dict(metric) for metric in made]
 
 
 def _flatten(given: dict[str, Any], problems: list[str]) -> dict[str, Any]:

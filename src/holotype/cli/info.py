@@ -209,6 +209,10 @@ def _weight_file(file: Any) -> None:
     ]
     pairs += [(key.replace("_", " "), file.record[key]) for key in known if key in file.record]
     pairs += [(_value(key), _cut(_value(value))) for key, value in file.record.items() if key not in known]
+    if file.state:
+        pairs.append(("state", file.state))
+    if file.other_states:
+        pairs.append(("other states", ", ".join(file.other_states)))
     if file.left_out:
         pairs.append(("no plain data", ", ".join(file.left_out)))
     if file.holds_code:

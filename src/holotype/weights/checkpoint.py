@@ -34,6 +34,8 @@ class Checkpoint:
         path: the file.
         format: its format.
         left_out: keys beside the weights that hold no plain data, such as an optimizer's.
+        key: where in the file the weights stand, if it holds more than them.
+        others: where other states stand; see `holotype.weights.formats.states`.
     """
 
     state: dict[str, torch.Tensor] = field(repr=False)
@@ -41,6 +43,8 @@ class Checkpoint:
     path: Path
     format: str
     left_out: tuple[str, ...] = ()
+    key: str | None = None
+    others: tuple[str, ...] = ()
 
     def with_own_names(self, architecture: str, registry: Zoo) -> Checkpoint:
         """The same, its record's config in the names of an architecture; see `binding.with_own_names`."""
@@ -64,16 +68,19 @@ class Checkpoint:
 
 
 @garbage_collection_paused()
-def read_checkpoint(source: str | Path | OpenedFile, format: str | None = None) -> Checkpoint:
+def read_checkpoint(
+    source: str | Path | OpenedFile, format: str | None = None, *, key: str | None = None
+) -> Checkpoint:
     """Read a weight file.
 
     Args:
         source: the file, or one that was opened (and hashed) already. Its ending does not matter.
         format: one of `holotype.weights.formats.WEIGHTS`; detected if None.
+        key: which of several states, such as ``"state_dict"``; see `holotype.weights.formats.states`.
 
     Raises:
         UnknownFormatError: no such format.
-        LoadingError: a format of programs, or a torch that is too old.
+        LoadingError: a format of programs, a torch that is too old, or no state under `key`.
         CheckpointError: the file is damaged, asks for code to be run, or holds no weights.
         MissingExtraError: torch is not installed.
     """
@@ -82,17 +89,18 @@ def read_checkpoint(source: str | Path | OpenedFile, format: str | None = None) 
     import_torch()
     if not isinstance(source, OpenedFile):
         with OpenedFile(source) as file:
-            return read_checkpoint(file, format)
+            return read_checkpoint(file, format, key=key)
     path = source.path
     try:
         format = check_format(format or detect_format(source))
-        state, record = WEIGHTS[format].read(source)
+        found = WEIGHTS[format].read(source, key)
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be read: {error.strerror or error}.", given=str(path)
         ) from error
-    kept, left_out = plain_record(record, path)
-    return Checkpoint(state, kept, path, format, left_out)
+    kept, left_out = plain_record(found.record, path)
+    left_out = tuple(name for name in left_out if name not in found.others)
+    return Checkpoint(found.tensors, kept, path, format, left_out, found.key, found.others)
 
 
 def plain_record(record: Mapping[str, Any], path: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:

@@ -7,21 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holotype.errors import CheckpointError, LoadingError, MetadataError, UnknownFormatError
+from holotype.errors import CheckpointError, LoadingError, MetadataError
 from holotype.files import check_new, writing_path
 from holotype.frozen import thaw
-from holotype.names import nearest
 from holotype.records import _Record
 from holotype.text import listed
 from holotype.weights.checkpoint import Checkpoint, read_checkpoint
-from holotype.weights.formats import WRITABLE
+from holotype.weights.formats import WRITABLE, format_to_write
 from holotype.weights.formats.pt import import_torch
 from holotype.weights.formats.safetensors import header_texts
 
 if TYPE_CHECKING:
     import torch
-
-_ENDINGS = {ending: name for name, format in WRITABLE.items() for ending in format.ENDINGS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +31,8 @@ class Conversion(_Record):
         tensors: how many; each was compared, bit for bit.
         size_bytes: of the new file.
         left_out: what was beside the weights and is not plain data, such as an optimizer's state.
+        state: where in the source the weights stood, if it holds more than them.
+        other_states: where other states stand in it; they are not in the new file.
     """
 
     source: str
@@ -41,10 +40,17 @@ class Conversion(_Record):
     tensors: int
     size_bytes: int
     left_out: tuple[str, ...] = ()
+    state: str | None = None
+    other_states: tuple[str, ...] = ()
 
 
 def convert(
-    source: str | Path, target: str | Path, *, format: str | None = None, overwrite: bool = False
+    source: str | Path,
+    target: str | Path,
+    *,
+    format: str | None = None,
+    key: str | None = None,
+    overwrite: bool = False,
 ) -> Conversion:
     """Write the weights and the record of one file into another one.
 
@@ -52,6 +58,7 @@ def convert(
         source: a safetensors, ``.pt`` or ``.npz`` file.
         target: the new file; its ending determines the format.
         format: ``"safetensors"`` or ``"pt"``, instead of the ending.
+        key: which state of the source, if it holds several; see `holotype.weights.formats.states`.
         overwrite: replace a file of that name.
 
     Raises:
@@ -61,22 +68,17 @@ def convert(
     """
     import_torch()
     source, target = Path(source), Path(target)
-    chosen = format or _ENDINGS.get(target.suffix.lower(), "")
-    if chosen not in WRITABLE:
-        raise UnknownFormatError(
-            f"{format or target.name!r} is not a format that can be written; {' and '.join(WRITABLE)} can.",
-            given=format or str(target),
-            nearest=nearest(str(format or target.suffix), WRITABLE),
-        )
+    chosen = format_to_write(target, format)
     check_new(target, overwrite=overwrite, error=LoadingError)
-    read = read_checkpoint(source)
+    read = read_checkpoint(source, key=key)
     record, left_out = _keepable(read.record)
     with writing_path(target, overwrite=overwrite, error=LoadingError) as temporary:
         with temporary.open("xb") as file:
             WRITABLE[chosen].write(file, read.state, record)
         _compare(read, read_checkpoint(temporary, chosen), record, target)
         size = temporary.stat().st_size
-    return Conversion(str(source), str(target), len(read.state), size, (*read.left_out, *left_out))
+    left_out = (*read.left_out, *left_out)
+    return Conversion(str(source), str(target), len(read.state), size, left_out, read.key, read.others)
 
 
 def _keepable(record: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:

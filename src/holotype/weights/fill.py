@@ -31,6 +31,8 @@ class LoadReport(_Record):
         ignored: names in the file that were left out, by the key map or with an old head.
         adapted: names in the network whose numbers were made from the file's, for other channels or
             another size.
+        state: where in the file the tensors stood, if it holds more than them.
+        other_states: where other states stand in it, such as the weights before averaging.
     """
 
     matched: int
@@ -38,9 +40,11 @@ class LoadReport(_Record):
     new: tuple[str, ...] = field(default=())
     ignored: tuple[str, ...] = field(default=())
     adapted: tuple[str, ...] = field(default=())
+    state: str | None = None
+    other_states: tuple[str, ...] = field(default=())
 
     def __str__(self) -> str:
-        parts = [f"{self.matched} tensors loaded"]
+        parts = [f"{self.matched} tensors loaded" + (f" from {self.state!r}" if self.state else "")]
         if self.converted:
             parts.append(f"{self.converted} of them converted")
         if self.adapted:
@@ -49,6 +53,8 @@ class LoadReport(_Record):
             parts.append(f"new: {listed(self.new, _SHOWN)}")
         if self.ignored:
             parts.append(f"left out: {listed(self.ignored, _SHOWN)}")
+        if self.other_states:
+            parts.append(f"also in the file: {listed(self.other_states, _SHOWN)}")
         return "; ".join(parts)
 
 

@@ -41,6 +41,8 @@ class WeightFileInfo(_Record):
         record: everything else beside the tensors.
         left_out: keys whose values are not plain data.
         members: of a program: the names in the archive.
+        state: where in the file these tensors stand, if it holds more than them.
+        other_states: where other states stand.
         holds_code: is it a program, which loading would run?
     """
 
@@ -55,6 +57,8 @@ class WeightFileInfo(_Record):
     record: Mapping[str, Any] = field(default_factory=FrozenDict)
     left_out: tuple[str, ...] = ()
     members: tuple[str, ...] = ()
+    state: str | None = None
+    other_states: tuple[str, ...] = ()
     holds_code: bool = False
 
 
@@ -70,6 +74,7 @@ def inspect_file(path: str | Path) -> WeightFileInfo:
         format = detect_format(file)
         found = FORMATS[format].inspect(file)
         record, left_out = plain_record(found.record, file.path)
+        left_out = tuple(name for name in left_out if name not in found.others)
     config = record.get("config")
     return WeightFileInfo(
         path=str(path),
@@ -83,5 +88,7 @@ def inspect_file(path: str | Path) -> WeightFileInfo:
         record=freeze({key: value for key, value in record.items() if key not in ("architecture", "config")}),
         left_out=left_out,
         members=found.members,
+        state=found.key,
+        other_states=found.others,
         holds_code=format == "pt2",
     )

@@ -4,7 +4,8 @@ A key map is an ordered mapping from regular expressions to replacements, as it 
 of a pretrained entry. For every name in the file:
 
 1. A wrapper's prefix (``module.``, ``model.``, ``_orig_mod.``) that *all* names of the file carry is taken
-   off first, so rules never mention it. (It stays where the network's own names carry it too.)
+   off first, so rules never mention it. (It stays where the network's own names carry it too.) Any other
+   prefix (``net.``, ``encoder.``) is taken off if every name is the network's own without it.
 2. The rules run in order. Each is one ``re.sub`` on what the earlier rules left, so a rule may do the
    front of a name (``^_blocks\.3\.``) and a later one its middle (``\._expand_conv\.``).
 3. A name that no rule matched is an error: a map that leaves something out is a wrong map. Keep a name
@@ -69,7 +70,7 @@ def map_keys(
     Args:
         names: the names in the file.
         key_map: the rules; see the top of this module.
-        wanted: the network's own names. Used for one thing: a prefix that they carry too is kept.
+        wanted: the network's own names, which decide about prefixes.
 
     Returns:
         From each name in the file to the network's, or to None where a rule leaves it out.
@@ -126,6 +127,18 @@ def common_prefix(names: Collection[str], wanted: Collection[str] = ()) -> str:
         if wanted and all(name.startswith(prefix) for name in wanted):
             break
         found = longer
+    return found + _fitting_prefix({name[len(found) :] for name in names}, frozenset(wanted))
+
+
+def _fitting_prefix(names: Collection[str], wanted: frozenset[str]) -> str:
+    """Any other prefix that all names carry, if every name is one of the wanted without it."""
+    found = ""
+    while names and wanted and not wanted.issuperset(names):
+        prefix, dot, _ = next(iter(names)).partition(".")
+        if not dot or not all(name.startswith(prefix + dot) for name in names):
+            return ""
+        found += prefix + dot
+        names = {name[len(prefix) + 1 :] for name in names}
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from holotype.frozen import FrozenDict, freeze, thaw
@@ -118,7 +118,7 @@ def model_info(
         sha256=sha256,
         path=str(checkpoint.path),
         format=checkpoint.format,
-        report=report,
+        report=replace(report, state=checkpoint.key, other_states=checkpoint.others),
         bound=bound,
         config=freeze(config),
         record=record,

@@ -351,6 +351,7 @@ def load_checkpoint(
     architecture: str | None = None,
     config: Mapping[str, Any] | None = None,
     format: str | None = None,
+    key: str | None = None,
     sha256: str | None = None,
     inference: bool = False,
     device: str | torch.device = "cpu",
@@ -372,6 +373,8 @@ def load_checkpoint(
             is refused.
         config: parameters of the architecture; those that the file records otherwise are refused.
         format: the format of the file; detected if None.
+        key: which state of a file that holds several, such as ``"state_dict"`` beside its average; by default
+            see `holotype.weights.formats.states`. The report says which it was.
         sha256: refuse the file unless it has this hash.
         inference: put the network in evaluation mode, with gradients off.
         device: where it will run.
@@ -418,7 +421,7 @@ def load_checkpoint(
     with OpenedFile(path) as file:
         if sha256 is not None:
             file.check_sha256(sha256)
-        checkpoint = read_checkpoint(file, format).in_memory()
+        checkpoint = read_checkpoint(file, format, key=key).in_memory()
         file.check_same()  # so what was copied is what was hashed
     recorded = recorded_architecture(checkpoint.record)
     if wanted is None and recorded is None:

@@ -1,7 +1,8 @@
-"""Writing a network into a safetensors file that alone suffices to load it back.
+"""Writing a network into a file that alone suffices to load it back.
 
-The header holds, as text and JSON, what a bare state dict leaves out: the architecture's name, the complete
-config and its fingerprint, classes, preprocessing, signature, metrics, licence. See ``docs/weights.md``.
+The header of a safetensors file holds, as text and JSON, what a bare state dict leaves out: the name of the
+architecture, the complete config and its fingerprint, classes, preprocessing, signature, metrics and the
+licence. See ``docs/weights.md``.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from holotype.catalog.values import as_data, as_json, fingerprint, from_data
 from holotype.errors import LoadingError, MetadataError, MismatchError
 from holotype.files import writing
 from holotype.frozen import thaw
+from holotype.records import metrics_from
 from holotype.tasks import Task
 from holotype.weights.empty import build_empty
-from holotype.weights.formats import safetensors
+from holotype.weights.formats import WRITABLE, format_to_write, safetensors
 from holotype.weights.formats.pt import import_torch
 from holotype.weights.plan import CHANNELS, as_size, builder
 
@@ -44,7 +46,7 @@ def save_pretrained(
     signature: Mapping[str, Any] | None = None,
     preprocessing: Mapping[str, Any] | None = None,
     rgb_stats: Mapping[str, Any] | None = None,
-    metrics: Iterable[Mapping[str, Any]] = (),
+    metrics: Mapping[str, float] | Iterable[Mapping[str, Any]] = (),
     license: str | None = None,
     architecture: str | None = None,
     config: Mapping[str, Any] | None = None,
@@ -52,11 +54,11 @@ def save_pretrained(
     registry: Zoo | None = None,
     **metadata: Any,
 ) -> Path:
-    """Write a network, and all that is needed to load it back, into one safetensors file.
+    """Write a network, and all that is needed to load it back, into one file.
 
     Args:
         net: built by `create_model`, or loaded; on any device, compiled or wrapped or not.
-        path: the file.
+        path: the file; its name ends in ``.safetensors`` (as one without an ending is), ``.pt`` or ``.pth``.
         name: the name of these weights.
         info: what was loaded with the network: its classes, signature, preprocessing and statistics are
             kept where they still fit and nothing else is given.
@@ -64,7 +66,8 @@ def save_pretrained(
         signature: shapes of inputs and outputs; made from the config if it determines them.
         preprocessing: how images become input: mean, std, interpolation, crop.
         rgb_stats: mean and std of each channel; those of `preprocessing` if None.
-        metrics: measured figures: ``[{"name": "accuracy", "value": 0.9, "dataset": …, "split": …}]``.
+        metrics: measured figures: ``{"accuracy": 0.9}``, or with what they were measured on:
+            ``[{"name": "accuracy", "value": 0.9, "dataset": …, "split": …}]``.
         license: an SPDX name.
         architecture: for a network that `create_model` did not build: what to build it with.
         config: likewise, its parameters.
@@ -77,6 +80,7 @@ def save_pretrained(
 
     Raises:
         LoadingError: the network's architecture is not known; or the file exists already.
+        UnknownFormatError: the name of the file ends in something else.
         MismatchError: the network is no longer what its architecture and config build.
         MetadataError: a value is not plain data, or contradicts the network.
     """
@@ -86,19 +90,23 @@ def save_pretrained(
 
         registry = default_registry
     path = Path(path)
+    format = format_to_write(path) if path.suffix else "safetensors"
     inner: nn.Module = unwrap(net)
     name_of, complete = _identity(inner, architecture, config, registry)
     state, kept = tensors_of(inner)
     complete = _checked(inner, state, name_of, complete, registry)
     record = described(inner, complete, info or {}, classes, signature, preprocessing, rgb_stats)
-    record.update({"name": name, "metrics": list(metrics), "license": license, **metadata})
+    record.update({"name": name, "metrics": metrics_from(metrics), "license": license, **metadata})
     record.setdefault("task", None)
     if record["task"] is None:
         record["task"] = registry.get_model_info(name_of).task
     texts = safetensors.header_texts(record)
     texts.update(binding_texts(name_of, complete))
     with torch.no_grad(), writing(path, overwrite=overwrite, error=LoadingError) as file:
-        safetensors.write_with_texts(file, state, texts)
+        if format == "safetensors":
+            safetensors.write_with_texts(file, state, texts)
+        else:
+            WRITABLE[format].write(file, state, safetensors.record_from(texts))
     if kept:
         warnings.warn(
             f"{path} holds tensors only; what {', '.join(kept[:_SHOWN])} keeps besides is not in it.",
@@ -256,6 +264,8 @@ def _class_to_idx(
 ) -> dict[str, int] | None:
     if classes is None:
         return None
+    if isinstance(classes, str):
+        raise MetadataError(f"classes are several names, got {classes!r}.", given=classes)
     if isinstance(classes, Mapping):
         found = dict(classes)
     else:

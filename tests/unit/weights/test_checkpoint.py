@@ -10,6 +10,8 @@ import torch
 from holotype.errors import CheckpointError, LoadingError, UnknownFormatError
 from holotype.weights import checkpoint as module
 from holotype.weights.checkpoint import read_checkpoint
+from holotype.weights.formats.safetensors import write as write_safetensors
+from holotype.weights.inspect import inspect_file
 
 STATE = {"a.weight": torch.randn(4, 3), "a.bias": torch.randn(4), "n": torch.tensor(7)}
 
@@ -48,6 +50,59 @@ def test_other_wrappings(tmp_path, key):
     read = read_checkpoint(tmp_path / "x.pt", "pt")
     same(read.state)
     assert read.record == {"epoch": 3}
+
+
+OTHER = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in STATE.items()}
+OPTIMIZER = {"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 0.1}]}
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "others"),
+    [
+        ({"state_dict": OTHER, "state_dict_ema": STATE}, "state_dict_ema", ("state_dict",)),
+        ({"model_ema": STATE, "model": OTHER}, "model_ema", ("model",)),
+        ({"params": OTHER, "params_ema": STATE}, "params_ema", ("params",)),
+        ({"student": OTHER, "teacher": STATE, "optimizer": OPTIMIZER}, "teacher", ("student",)),
+        ({"state": OTHER, "ema": {"decay": 0.99, "module": STATE}}, "ema.module", ("state",)),
+        ({"ema": {f"module.{k}": v for k, v in STATE.items()}, "net": OTHER}, "ema", ("net",)),
+        ({"net": STATE}, "net", ()),
+        ({"network": STATE, "epoch": 3}, "network", ()),
+        ({"model": {"state_dict": STATE}, "optimizer": OPTIMIZER}, "model.state_dict", ()),
+        ({"my_encoder": STATE, "optimizer": OPTIMIZER, "callbacks": {"x": STATE}}, "my_encoder", ()),
+        ({"state_dict": STATE, "ema": {"weight": torch.zeros(1)}}, "state_dict", ("ema",)),
+        ({"state_dict": STATE, "discriminator": OTHER}, "state_dict", ("discriminator",)),
+    ],
+)
+def test_the_state_that_is_loaded_and_what_else_is_there(tmp_path, content, key, others):
+    torch.save(content, tmp_path / "x.pt")
+    read = read_checkpoint(tmp_path / "x.pt", "pt")
+    assert (read.key, read.others) == (key, others)
+    same({name.removeprefix("module."): tensor for name, tensor in read.state.items()})
+    assert not set(others) & set(read.left_out)
+    told = inspect_file(tmp_path / "x.pt")
+    assert (told.state, told.other_states) == (key, others)
+    for other in others:
+        assert read_checkpoint(tmp_path / "x.pt", "pt", key=other).key == other
+
+
+def test_the_average_of_swa(tmp_path):
+    averaged = torch.optim.swa_utils.AveragedModel(torch.nn.Linear(2, 2))
+    torch.save(averaged.state_dict(), tmp_path / "x.pt")
+    read = read_checkpoint(tmp_path / "x.pt", "pt")
+    assert set(read.state) == {"module.weight", "module.bias"} and read.record == {"n_averaged": 0}
+
+
+def test_states_of_which_none_is_meant(tmp_path):
+    torch.save({"generator": STATE, "discriminator": OTHER}, tmp_path / "x.pt")
+    with pytest.raises(LoadingError, match=r"holds 2 states: generator, discriminator.\n.*--key"):
+        read_checkpoint(tmp_path / "x.pt", "pt")
+    same(read_checkpoint(tmp_path / "x.pt", "pt", key="generator").state)
+    with pytest.raises(LoadingError, match=r"no state under 'generater'(.|\n)*generator"):
+        read_checkpoint(tmp_path / "x.pt", "pt", key="generater")
+    with (tmp_path / "x.safetensors").open("wb") as file:
+        write_safetensors(file, STATE, {})
+    with pytest.raises(LoadingError, match="holds one state"):
+        read_checkpoint(tmp_path / "x.safetensors", key="ema")
 
 
 def test_a_module_named_model_is_no_wrapping(tmp_path):

@@ -16,6 +16,7 @@ from holotype.weights.convert import convert
 from holotype.weights.export import export
 from holotype.weights.formats import FORMATS, PROGRAMS, WEIGHTS, WRITABLE
 from holotype.weights.formats.interface import ProgramFormat, WeightFormat, WritableFormat
+from holotype.weights.formats.states import State
 from holotype.weights.inspect import inspect_file
 from holotype.weights.program import load_program
 from loading_nets import images, make_registry
@@ -285,9 +286,9 @@ def test_another_format_is_one_module_and_one_row(tmp_path, monkeypatch):
             return front.startswith(b"numbers")
 
         @staticmethod
-        def read(file):
+        def read(file, key=None):
             with file.open() as opened:
-                return {"w": torch.tensor([float(word) for word in opened.read().split()[1:]])}, {}
+                return State({"w": torch.tensor([float(word) for word in opened.read().split()[1:]])}, {})
 
     monkeypatch.setitem(WEIGHTS, "text", Text)
     monkeypatch.setitem(FORMATS, "text", Text)

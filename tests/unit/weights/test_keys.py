@@ -87,6 +87,23 @@ def test_prefixes(names, wanted, prefix):
     assert common_prefix(names, wanted) == prefix
 
 
+@pytest.mark.parametrize(
+    ("names", "wanted", "prefix"),
+    [
+        (["net.a.w", "net.b"], ["a.w", "b", "c"], "net."),
+        (["encoder.backbone.a", "encoder.backbone.b"], ["a", "b"], "encoder.backbone."),
+        (["module.net.a"], ["a"], "module.net."),
+        (["net.a", "net.b"], ["net.a", "net.b"], ""),
+        (["net.a", "net.z"], ["a", "b"], ""),  # then the names would not fit either
+        (["net.a", "criterion.w"], ["a"], ""),
+        (["net.a", "net.b"], [], ""),
+        (["a", "b"], ["c"], ""),
+    ],
+)
+def test_any_prefix_is_taken_off_if_every_name_then_fits(names, wanted, prefix):
+    assert common_prefix(names, wanted) == prefix
+
+
 def test_prefixes_go_before_the_rules_see_them():
     assert map_keys(["module._fc.w"], {r"^_fc\.": "head."}) == {"module._fc.w": "head.w"}
 

@@ -15,7 +15,7 @@ from torch import nn
 from holotype import load_checkpoint, save_pretrained
 from holotype.catalog.network_record import record_of
 from holotype.catalog.values import fingerprint
-from holotype.errors import LoadingError, MetadataError, MismatchError
+from holotype.errors import LoadingError, MetadataError, MismatchError, UnknownFormatError
 from loading_nets import ToyViT, images, make_registry
 
 
@@ -206,3 +206,57 @@ def test_state_beside_the_tensors_is_told(registry, tmp_path):
     registry.register_model("extra")(Extra)
     with pytest.warns(UserWarning, match="_extra_state"):
         save_pretrained(registry.create_model("extra"), tmp_path / "x", registry=registry)
+
+
+@pytest.mark.parametrize("name", ["x.pt", "x.PTH", "x.safetensors"])
+def test_the_name_of_the_file_says_what_is_in_it(registry, tmp_path, name):
+    net = registry.create_model("toy_vit", width=12).eval()
+    path = save_pretrained(net, tmp_path / name, classes=["a", "b", "c", "d", "e"], registry=registry)
+    again, info = load_checkpoint(path, inference=True, registry=registry)
+    x = images()
+    assert torch.equal(again(x), net(x)) and info.bound and info.class_to_idx["b"] == 1
+    assert info.format == ("safetensors" if name.endswith("safetensors") else "pt")
+    if info.format == "pt":
+        assert set(torch.load(path, weights_only=True)["state"]) == set(net.state_dict())
+
+
+@pytest.mark.parametrize("name", ["x.bin", "x.ckpt", "x.npz", "x.onnx"])
+def test_a_format_that_cannot_be_written_is_refused(registry, tmp_path, name):
+    with pytest.raises(UnknownFormatError, match=r"\.safetensors"):
+        save_pretrained(registry.create_model("toy_vit"), tmp_path / name, registry=registry)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"accuracy": 0.9, "f1": 1}, [{"name": "accuracy", "value": 0.9}, {"name": "f1", "value": 1}]),
+        (
+            {"name": "accuracy", "value": 0.9, "split": "test"},
+            [{"name": "accuracy", "value": 0.9, "split": "test"}],
+        ),
+        ([{"name": "auroc", "value": 0.7}], [{"name": "auroc", "value": 0.7}]),
+    ],
+)
+def test_metrics_are_kept_with_their_values(registry, tmp_path, given, kept):
+    path = save_pretrained(
+        registry.create_model("toy_vit"), tmp_path / "x.safetensors", metrics=given, registry=registry
+    )
+    assert load_checkpoint(path, registry=registry)[1].record["metrics"] == kept
+
+
+@pytest.mark.parametrize(
+    "given", [["accuracy"], {"accuracy": "high"}, {"accuracy": float("nan")}, [{"value": 1}], "f1"]
+)
+def test_metrics_without_a_value_are_refused(registry, tmp_path, given):
+    with pytest.raises(MetadataError, match=r"metrics\[0\]"):
+        save_pretrained(
+            registry.create_model("toy_vit"), tmp_path / "x.safetensors", metrics=given, registry=registry
+        )
+
+
+def test_one_text_is_not_a_list_of_classes(registry, tmp_path):
+    with pytest.raises(MetadataError, match="classes are several names"):
+        save_pretrained(
+            registry.create_model("toy_vit"), tmp_path / "x.safetensors", classes="abcde", registry=registry
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from holotype import records
@@ -34,6 +35,24 @@ FORMATS: Mapping[str, Format] = {**PROGRAMS, **WEIGHTS}
 """All of them, in the order in which an unknown file is compared with them."""
 ENDINGS = tuple(ending for one in WEIGHTS.values() for ending in one.ENDINGS)
 """What the names of weight files end in."""
+
+
+def format_to_write(path: Path, format: str | None = None) -> str:
+    """The format to write a file in: the one given, or that of its name's ending.
+
+    Raises:
+        UnknownFormatError: it cannot be written.
+    """
+    endings = {ending: name for name, one in WRITABLE.items() for ending in one.ENDINGS}
+    chosen = format or endings.get(path.suffix.lower(), "")
+    if chosen not in WRITABLE:
+        raise UnknownFormatError(
+            f"{format or path.name!r} is not a format that can be written; {' and '.join(WRITABLE)} can.",
+            given=format or str(path),
+            nearest=nearest(str(format or path.suffix), WRITABLE),
+            hint=f"Let the name end in {' or '.join(endings)}.",
+        )
+    return chosen
 
 
 def detect_format(file: OpenedFile) -> str:

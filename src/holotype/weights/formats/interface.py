@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from holotype.records import _Record
 from holotype.weights.formats.opened import OpenedFile
+from holotype.weights.formats.states import State
 
 if TYPE_CHECKING:
     import torch
@@ -35,11 +36,15 @@ class Contents:
         tensors: its tensors.
         record: what it holds besides.
         members: of a program: the names in the archive.
+        key: where in the file these tensors stand, if it holds more than one state.
+        others: where its other states stand.
     """
 
     tensors: tuple[TensorInfo, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
     members: tuple[str, ...] = ()
+    key: str | None = None
+    others: tuple[str, ...] = ()
 
 
 class Format(Protocol):
@@ -68,11 +73,16 @@ class Format(Protocol):
 class WeightFormat(Format, Protocol):
     """A format that can be read into a network."""
 
-    def read(self, file: OpenedFile) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    def read(self, file: OpenedFile, key: str | None = None) -> State:
         """The tensors by name, mapped where possible, and everything else in the file.
+
+        Args:
+            file: the file.
+            key: which state, of a file that holds several.
 
         Raises:
             CheckpointError: it is damaged, unsafe, or holds no weights.
+            LoadingError: it holds no state under `key`.
         """
 
 

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from holotype.errors import CheckpointError
 from holotype.weights.formats.interface import Contents, TensorInfo
 from holotype.weights.formats.opened import OpenedFile, first_line
+from holotype.weights.formats.states import State, only_state
 from holotype.weights.formats.zip import open_zip
 
 if TYPE_CHECKING:
@@ -60,12 +61,14 @@ def inspect(file: OpenedFile) -> Contents:
     return Contents(tuple(tensors))
 
 
-def read(file: OpenedFile) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def read(file: OpenedFile, key: str | None = None) -> State:
     """The arrays as tensors; there is no record.
 
     Raises:
         CheckpointError: the file is damaged, claims more than it has, or holds anything but numbers.
+        LoadingError: a `key`.
     """
+    only_state(file.path, key)
     import numpy as np
     import torch
     from numpy.lib import format as npy
@@ -82,7 +85,7 @@ def read(file: OpenedFile) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             state[name] = torch.from_numpy(np.ascontiguousarray(native).reshape(loaded.shape))
     if not state:
         raise CheckpointError(f"{file.path} holds no state dict: it is empty.", given=str(file.path))
-    return state, {}
+    return State(state, {})
 
 
 @contextmanager

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from holotype.errors import CheckpointError, LoadingError, MissingExtraError
-from holotype.text import listed
 from holotype.weights.formats.interface import Contents, TensorInfo
 from holotype.weights.formats.opened import OpenedFile, first_line
+from holotype.weights.formats.states import State, choose
 from holotype.weights.formats.zip import open_zip
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 ENDINGS = (".pt", ".pth")
 OLDEST_TORCH = (2, 10)
-# Where wrappers keep the weights; the first of them is Birder's layout.
-_STATE_KEYS = ("state", "state_dict", "model_state_dict", "model")
 _EXPANSION = 2**26  # one number may stand for a few, but not for a memory full of them
 _LARGEST_PICKLE = 2**28
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
@@ -68,23 +66,30 @@ def matches(front: bytes, members: Collection[str]) -> bool:
 
 def inspect(file: OpenedFile) -> Contents:
     """What is in it; the file is mapped, so its numbers stay on the disk."""
-    state, record = read(file)
-    return Contents(
-        tuple(
-            TensorInfo(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
-            for name, tensor in state.items()
-        ),
-        record,
+    state = read(file)
+    tensors = tuple(
+        TensorInfo(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
+        for name, tensor in state.tensors.items()
     )
+    return Contents(tensors, state.record, key=state.key, others=state.others)
 
 
-def read(file: OpenedFile) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The state dict of a file, bare or wrapped, and what stands beside it.
+def read(file: OpenedFile, key: str | None = None) -> State:
+    """A state dict of a file, bare or wrapped, and what stands beside it.
 
     Raises:
         CheckpointError: the file is damaged, asks for code to be run, or holds no state dict.
+        LoadingError: it holds none under `key`.
     """
-    return _split(_load(file), file.path)
+    content = _load(file)
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"{file.path} holds a {type(content).__name__}, not a mapping from names to tensors.",
+            given=str(file.path),
+        )
+    state = choose(content, file.path, key)
+    _check_sizes(state.tensors, file.path)
+    return state
 
 
 def write(file: BinaryIO, state: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:
@@ -169,37 +174,15 @@ def _check_archive(file: OpenedFile) -> None:
     check_pickle(io.BytesIO(content), path)
 
 
-def _split(content: object, path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Weights and record: a bare state dict, or one that is wrapped with other things."""
+def _check_sizes(state: Mapping[str, torch.Tensor], path: Path) -> None:
     import torch
 
-    if not isinstance(content, Mapping):
-        raise CheckpointError(
-            f"{path} holds a {type(content).__name__}, not a mapping from names to tensors.", given=str(path)
-        )
-    state: Mapping[Any, Any] = content
-    record: dict[str, Any] = {}
-    for key in _STATE_KEYS:
-        inner = content.get(key)
-        if isinstance(inner, Mapping):
-            state = inner
-            record = {str(name): value for name, value in content.items() if name != key}
-            break
-    wrong = [
-        f"{name!r:.80} ({type(value).__name__})"
-        for name, value in state.items()
-        if not isinstance(name, str) or not name or "\0" in name or not isinstance(value, torch.Tensor)
-    ]
-    if wrong or not state:
-        problem = f"not tensors: {listed(wrong)}" if wrong else "it is empty"
-        raise CheckpointError(f"{path} holds no state dict: {problem}.", given=str(path))
     for name, tensor in state.items():
         held = 0 if tensor.is_meta or tensor.layout != torch.strided else tensor.untyped_storage().nbytes()
         if tensor.is_meta or tensor.numel() * tensor.element_size() > held + _EXPANSION:
             raise CheckpointError(
                 f"{path}: {name!r:.80} claims {tuple(tensor.shape)} and has {held} bytes.", given=str(path)
             )
-    return dict(state), record
 
 
 def import_torch() -> Any:

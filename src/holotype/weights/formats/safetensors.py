@@ -20,6 +20,7 @@ from holotype.errors import CheckpointError, MetadataError
 from holotype.frozen import freeze, thaw
 from holotype.weights.formats.interface import Contents, TensorInfo
 from holotype.weights.formats.opened import OpenedFile
+from holotype.weights.formats.states import State, only_state
 
 if TYPE_CHECKING:
     import torch
@@ -104,12 +105,14 @@ def inspect(file: OpenedFile) -> Contents:
     return Contents(tensors, record_from(header.metadata))
 
 
-def read(file: OpenedFile) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def read(file: OpenedFile, key: str | None = None) -> State:
     """The tensors, mapped privately, and the record in the header.
 
     Raises:
         CheckpointError: it is damaged, or not a safetensors file.
+        LoadingError: a `key`.
     """
+    only_state(file.path, key)
     import torch
 
     size = file.size
@@ -134,7 +137,7 @@ def read(file: OpenedFile) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         if flat.data_ptr() % dtype.itemsize:
             flat = flat.clone()  # the writer did not align it; a view would be refused
         state[name] = flat.view(dtype).view(place.shape)
-    return state, record_from(header.metadata)
+    return State(state, record_from(header.metadata))
 
 
 def write(file: BinaryIO, state: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:
