@@ -1,7 +1,9 @@
 """Weight files: what is read, and what is refused."""
 
+import copy
 import hashlib
 import json
+import pickle
 import struct
 
 import pytest
@@ -299,3 +301,46 @@ def test_every_truncation_of_a_safetensors_file_is_noticed(tmp_path):
         (tmp_path / "x").write_bytes(whole[:length])
         with pytest.raises(CheckpointError):
             read_checkpoint(tmp_path / "x", "safetensors")
+
+
+@pytest.fixture
+def mapped(tmp_path):
+    """A network with parameters and buffers of several dtypes over a mapped file, and the file."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Linear(64, 64),
+        torch.nn.BatchNorm1d(64),
+        torch.nn.Linear(64, 64).half(),
+        torch.nn.Linear(64, 2),
+    )
+    with (tmp_path / "x.safetensors").open("wb") as file:
+        write_safetensors(file, net.state_dict(), {})
+    net.load_state_dict(read_checkpoint(tmp_path / "x.safetensors").state, assign=True)
+    return net, tmp_path / "x.safetensors"
+
+
+def test_a_part_of_a_mapped_network_is_saved_in_its_own_size(mapped, tmp_path):
+    net, path = mapped
+    before = path.read_bytes()
+    torch.save(net[3].state_dict(), tmp_path / "head.pt")
+    assert (tmp_path / "head.pt").stat().st_size < 4000
+    assert len(pickle.dumps(net[3])) < 4000
+    assert copy.deepcopy(net[3].weight).untyped_storage().nbytes() == 512
+    torch.save(net.state_dict(), tmp_path / "all.pt")  # the counter of a batch norm is int64
+    assert (tmp_path / "all.pt").stat().st_size < 1.2 * path.stat().st_size
+    again = torch.load(tmp_path / "all.pt", weights_only=True)
+    assert all(torch.equal(again[name], tensor) for name, tensor in net.state_dict().items())
+    with torch.no_grad():
+        net[0].weight.zero_()
+    assert path.read_bytes() == before and net[0].bias.abs().sum() > 0
+
+
+def test_a_mapped_network_goes_to_other_processes_and_programs(mapped, tmp_path):
+    net, _ = mapped
+    head = net[3].eval()
+    program = torch.export.export(head, (torch.ones(1, 64),))
+    torch.export.save(program, tmp_path / "head.pt2")
+    assert (tmp_path / "head.pt2").stat().st_size < 40_000
+    expected = head.weight.detach().clone()
+    head.share_memory()
+    assert torch.equal(head.weight, expected)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import re
 import struct
 from collections.abc import Collection, Mapping
@@ -118,22 +119,22 @@ def read(file: OpenedFile, key: str | None = None) -> State:
     size = file.size
     with file.open() as opened:
         header = read_header(opened, file.path, size)
-    # Private: what training writes into the tensors never reaches the file.
-    storage: Any = None
-    if size > header.start:
-        try:
-            storage = torch.UntypedStorage.from_file(file.handle, False, size)
-        except RuntimeError as error:  # cut short since
-            raise _damaged(file.path, "it cannot be mapped") from error
-        file.check_same()
+        # Private: what training writes into the tensors never reaches the file.
+        mapped = None
+        if size > header.start:
+            try:
+                mapped = mmap.mmap(opened.fileno(), size, access=mmap.ACCESS_COPY)
+            except (OSError, ValueError) as error:  # cut short since
+                raise _damaged(file.path, "it cannot be mapped") from error
+    file.check_same()
     state: dict[str, torch.Tensor] = {}
     for name, place in header.places.items():
-        dtype = getattr(torch, place.dtype)
-        if storage is None or place.begin == place.end:
+        dtype, count = getattr(torch, place.dtype), place.end - place.begin
+        if mapped is None or not count:
             state[name] = torch.empty(place.shape, dtype=dtype)
             continue
-        flat = torch.empty(0, dtype=torch.uint8)
-        flat.set_(storage, header.start + place.begin, (place.end - place.begin,), (1,))
+        # A storage of its own: what saves or copies one tensor takes no more than it.
+        flat = torch.frombuffer(mapped, dtype=torch.uint8, count=count, offset=header.start + place.begin)
         if flat.data_ptr() % dtype.itemsize:
             flat = flat.clone()  # the writer did not align it; a view would be refused
         state[name] = flat.view(dtype).view(place.shape)
