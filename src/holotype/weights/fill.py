@@ -157,7 +157,7 @@ def _check(
     shapes = [
         f"{called(name)}: {tuple(tensor.shape)} in the file, {tuple(own[name].shape)} in the network"
         for name, tensor in given.items()
-        if name in own and not _is_lazy(own[name]) and name not in left and tensor.shape != own[name].shape
+        if name in own and not is_lazy(own[name]) and name not in left and tensor.shape != own[name].shape
     ]
     # Whole numbers in the place of real ones are quantised weights, and mean nothing without their scale.
     kinds = [
@@ -196,10 +196,11 @@ def _translated(net: nn.Module) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _is_lazy(tensor: torch.Tensor) -> bool:
-    from torch.nn.parameter import is_lazy
+def is_lazy(tensor: torch.Tensor) -> bool:
+    """Does its shape depend on the first batch?"""
+    from torch.nn import parameter
 
-    return bool(is_lazy(tensor))
+    return bool(parameter.is_lazy(tensor))
 
 
 def _kind(tensor: torch.Tensor) -> tuple[bool, bool]:

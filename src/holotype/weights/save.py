@@ -19,7 +19,9 @@ from holotype.files import writing
 from holotype.frozen import thaw
 from holotype.records import metrics_from
 from holotype.tasks import Task
+from holotype.text import listed
 from holotype.weights.empty import build_empty
+from holotype.weights.fill import is_lazy
 from holotype.weights.formats import WRITABLE, format_to_write, safetensors
 from holotype.weights.formats.pt import import_torch
 from holotype.weights.plan import CHANNELS, as_size, builder
@@ -187,8 +189,18 @@ def _checked(
         config[key] = now
     build = builder(registry.create_model, name)
     rebuilt = build_empty(lambda: build(config))
-    expected = {key: tuple(tensor.shape) for key, tensor in tensors_of(rebuilt)[0].items()}
+    unknown = [key for key, tensor in state.items() if is_lazy(tensor)]
+    if unknown:
+        raise LoadingError(
+            f"the shapes of {listed(unknown)} are not known yet: they belong to lazy modules.",
+            given=tuple(unknown),
+            hint="Run the network on one batch before saving it.",
+        )
     found = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    expected = {
+        key: found.get(key, ()) if is_lazy(tensor) else tuple(tensor.shape)
+        for key, tensor in tensors_of(rebuilt)[0].items()
+    }
     wrong = [
         f"{key}: {found.get(key, 'not there')} here, {expected.get(key, 'not there')} by its config"
         for key in {**found, **expected}

@@ -260,3 +260,23 @@ def test_one_text_is_not_a_list_of_classes(registry, tmp_path):
         save_pretrained(
             registry.create_model("toy_vit"), tmp_path / "x.safetensors", classes="abcde", registry=registry
         )
+
+
+def test_lazy_modules_are_saved_once_they_have_shapes(registry, tmp_path):
+    @registry.register_model("lazy")
+    class Lazy(nn.Module):
+        def __init__(self, width=3):
+            super().__init__()
+            self.layers = nn.Sequential(nn.LazyLinear(width), nn.ReLU(), nn.LazyConv1d(2, 1))
+
+        def forward(self, x):
+            return self.layers(x)
+
+    net = registry.create_model("lazy", width=4).eval()
+    with pytest.raises(LoadingError, match=r"shapes of layers\.0\.weight.*\n.*one batch"):
+        save_pretrained(net, tmp_path / "x.safetensors", registry=registry)
+    x = torch.randn(5, 7)
+    expected = net(x)
+    path = save_pretrained(net, tmp_path / "x.safetensors", registry=registry)
+    again, info = load_checkpoint(path, inference=True, registry=registry)
+    assert torch.equal(again(x), expected) and info.config["width"] == 4
