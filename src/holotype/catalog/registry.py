@@ -149,10 +149,10 @@ class Zoo:
             raise RegistryError(f"{name!r}: the second argument is a class, not {cls!r}.", given=cls)
         from holotype.catalog.link import described
         from holotype.catalog.parameters import from_facts, problems_with, to_facts
-        from holotype.catalog.values import encode
+        from holotype.catalog.values import as_python, encode
         from holotype.frozen import freeze
 
-        frozen = freeze(config, f"config of {name!r}")
+        frozen = freeze(as_python(dict(config)), f"config of {name!r}")
         parameters, is_open = from_facts(to_facts(cls))
         if parameters is not None:
             problems = problems_with(frozen, parameters, open_parameters=is_open, missing=False)
@@ -493,13 +493,16 @@ class Zoo:
 
         Args:
             name: an architecture, an alias or a registered config; may be qualified (``proteins/v1``).
-            **params: the constructor's parameters.
+            **params: the constructor's parameters; numbers of NumPy and torch become Python's.
 
         Raises:
             ParameterError: it lists every parameter that is unknown, missing or of the wrong type.
             UnknownModelError, AmbiguousNameError: see `get_model_info`.
             BrokenModelError: its file cannot be imported.
         """
+        from holotype.catalog.values import as_python
+
+        params = as_python(params)
         entry = self._find(name)
         full = {**entry.config(), **params}
         parameters, is_open = entry.parameters()

@@ -54,6 +54,17 @@ def decode(value: Any) -> Any:
     return value
 
 
+def as_python(value: Any) -> Any:
+    """A value with Python's numbers for those of NumPy and torch, also inside lists, tuples and mappings."""
+    kind = type(value)
+    if kind is dict:
+        return {key: as_python(item) for key, item in value.items()}
+    if kind in (list, tuple):
+        return kind(as_python(item) for item in value)
+    is_number = kind.__module__.partition(".")[0] in ("numpy", "torch") and getattr(value, "ndim", None) == 0
+    return value.item() if is_number and hasattr(value, "item") else value
+
+
 def as_data(value: Any) -> Any:
     """A value as JSON can hold it.
 

@@ -88,7 +88,7 @@ def fitting(records: Sequence[Mapping[str, Any]], where: str | Iterable[str] | N
     for key, operator, *_ in comparisons:
         found = [_lookup(record, key) for record in records]
         if records and all(value is _MISSING for value in found):
-            known = {name for record in records for name in _keys(record)}
+            known = dict.fromkeys(name for record in records for name in _keys(record))
             raise FilterError(f"no model here has the key {key!r}.", given=key, nearest=nearest(key, known))
         unknown = sum(value is None for value in found)
         if unknown and operator in _ORDERING:

@@ -93,14 +93,14 @@ def test_nothing_is_evaluated(text):
     [
         ("parms<1", "params"),
         ("metrics.top1>0.8", None),
-        ("metrics.acuracy>0.8", "metrics.accuracy"),
+        ("metrics.acuracy>0.8", "metrics.Accuracy"),
         ("formats.npz.file_size<2", None),
         ("deep.err=1", "deep.er"),
         (["params>1", "yaer=2024"], "year"),
     ],
 )
 def test_a_key_that_no_record_has_is_an_error(where, close):
-    records = [RECORD, {**RECORD, "metrics": [{"name": "accuracy", "value": 0.5}]}]
+    records = [RECORD, {**RECORD, "metrics": [{"name": "Accuracy", "value": 0.5}]}]
     with pytest.raises(FilterError, match="no model here has the key") as caught:
         fitting(records, where)
     assert close is None or close in caught.value.nearest

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ from torch import nn
 from holotype import load_checkpoint, save_pretrained
 from holotype.catalog.network_record import record_of
 from holotype.catalog.values import fingerprint
-from holotype.errors import LoadingError, MetadataError, MismatchError, UnknownFormatError
+from holotype.errors import LoadingError, MetadataError, MismatchError, ParameterError, UnknownFormatError
 from loading_nets import ToyViT, images, make_registry
 
 
@@ -280,3 +281,23 @@ def test_lazy_modules_are_saved_once_they_have_shapes(registry, tmp_path):
     path = save_pretrained(net, tmp_path / "x.safetensors", registry=registry)
     again, info = load_checkpoint(path, inference=True, registry=registry)
     assert torch.equal(again(x), expected) and info.config["width"] == 4
+
+
+@pytest.mark.parametrize(
+    "number", [np.int64(12), np.int32(12), np.array(12), torch.tensor(12), torch.ones(12).sum().long()]
+)
+def test_numbers_of_other_libraries_become_pythons(registry, tmp_path, number):
+    net = registry.create_model("toy_vit", width=number)
+    assert type(record_of(net)["config"]["width"]) is int
+    path = save_pretrained(net, tmp_path / "x.safetensors", registry=registry)
+    assert load_checkpoint(path, registry=registry)[1].config["width"] == 12
+
+
+def test_such_numbers_in_lists_configs_and_sizes(registry):
+    registry.register_model("parts")(lambda widths=(1, 2), rate=0.5: nn.Linear(widths[0], widths[1]))
+    net = registry.create_model("parts", widths=[np.int64(3), torch.tensor(4)], rate=np.float32(0.25))
+    assert record_of(net)["config"] == {"widths": [3, 4], "rate": 0.25}
+    registry.register_model_config("toy_small", ToyViT, config={"width": np.int64(8)})
+    assert type(registry.get_model_info("toy_small").config["width"]) is int
+    with pytest.raises(ParameterError, match="width"):
+        registry.create_model("toy_vit", width=np.ones(3))

@@ -279,8 +279,11 @@ def unpatchify(patches: Tensor, patch: int, shape: Iterable[int]) -> Tensor:
 
 
 def _statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each patch, over its pixels and channels."""
-    variance, mean = torch.var_mean(patches, dim=-1, correction=0, keepdim=True)
+    """Mean and standard deviation of each patch, over its pixels and channels.
+
+    The variance divides by N - 1, as the code that was published with MAE does.
+    """
+    variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
     return mean, (variance + 1e-6).sqrt()
 
 
