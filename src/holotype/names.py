@@ -118,7 +118,9 @@ def nearest(given: str, known: Iterable[str], count: int = 3) -> list[str]:
     candidates = list(dict.fromkeys(known))
     given = given.lower()
     short = {name.rpartition("/")[2]: name for name in reversed(candidates)}
-    same = _condensed(given)
+    # Another library's tag (`resnet50.a1_in1k`) is no part of the name, unless names have dots here.
+    dotted = any("." in name for name in short)
+    same = _condensed(given if dotted else given.partition(".")[0])
     close = [full for name, full in short.items() if _condensed(name) == same]
     cutoff = 0.5 if len(given) <= 3 else 0.6  # 'v3' is as close to 'v2' as two characters can be
     close += get_close_matches(given, candidates, n=count, cutoff=cutoff)
@@ -129,9 +131,9 @@ def nearest(given: str, known: Iterable[str], count: int = 3) -> list[str]:
 
 
 def _condensed(name: str) -> str:
-    """A name without what libraries spell differently: separators, words for sizes, input sizes, tags."""
+    """A name without what libraries spell differently: separators, words for sizes, input sizes."""
     import re
 
-    name = re.sub(r"_(?:224|256|384|448|512|518)$", "", name.partition(".")[0].removeprefix("tf_"))
+    name = re.sub(r"_(?:224|256|384|448|512|518)$", "", name.removeprefix("tf_"))
     name = re.sub(r"_(tiny|small|medium|base|large|huge|giant)(?=_patch|_?\d)", lambda m: "_" + m[1][0], name)
     return re.sub(r"_v1(?=_|$)|patch(?=\d)|[_-]", "", name)

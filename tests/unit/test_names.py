@@ -135,6 +135,12 @@ def test_the_spelling_of_another_library_is_the_nearest(given, ours):
     assert nearest(given, holotype.list_models())[0] == ours
 
 
+def test_a_dot_in_a_key_begins_no_tag():
+    known = ["metrics", "metrics.accuracy", "metrics.auroc"]
+    assert nearest("metrics.auroo", known)[0] == "metrics.auroc"
+    assert nearest("metrics.acuracy", known)[0] == "metrics.accuracy"
+
+
 def test_the_nearest_sees_the_name_behind_the_zoo():
     assert nearest("othr", ["zoo/other", "x"]) == ["zoo/other"]
     assert len(nearest("a1", [f"a{n}" for n in range(50)])) == 3

@@ -152,7 +152,7 @@ class Zoo:
         from holotype.catalog.values import as_python, encode
         from holotype.frozen import freeze
 
-        frozen = freeze(as_python(dict(config)), f"config of {name!r}")
+        frozen = freeze(as_python(config), f"config of {name!r}")
         parameters, is_open = from_facts(to_facts(cls))
         if parameters is not None:
             problems = problems_with(frozen, parameters, open_parameters=is_open, missing=False)

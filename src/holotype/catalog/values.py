@@ -58,9 +58,11 @@ def as_python(value: Any) -> Any:
     """A value with Python's numbers for those of NumPy and torch, also inside lists, tuples and mappings."""
     kind = type(value)
     if kind is dict:
-        return {key: as_python(item) for key, item in value.items()}
+        made = {key: as_python(item) for key, item in value.items()}
+        return made if any(made[key] is not value[key] for key in value) else value
     if kind in (list, tuple):
-        return kind(as_python(item) for item in value)
+        items = [as_python(item) for item in value]
+        return kind(items) if any(a is not b for a, b in zip(items, value, strict=True)) else value
     is_number = kind.__module__.partition(".")[0] in ("numpy", "torch") and getattr(value, "ndim", None) == 0
     return value.item() if is_number and hasattr(value, "item") else value
 

@@ -61,7 +61,8 @@ def build_empty(build: Callable[[], nn.Module]) -> nn.Module:
         if net is None or not trial.stands(net):
             net = None
             trial.take_back()
-            net = build()
+            with RealParameters():
+                net = build()
         return net
 
 
@@ -102,7 +103,7 @@ class _Emptied:
 
     parameter: nn.Parameter
     memory: nn.Parameter
-    skipped: list[Callable[[], Any]] = field(default_factory=list)
+    skipped: list[Callable[[nn.Parameter], Any]] = field(default_factory=list)
 
 
 class _Trial:
@@ -114,8 +115,7 @@ class _Trial:
 
     def __enter__(self) -> None:
         self._outer, _local.trial = _local.trial, self
-        self._whole = self._outer is None
-        if self._whole:
+        if self._outer is None:
             gc.collect(0)  # from here on, the youngest generation is what the constructor makes
         self._collections = _collections()
 
@@ -143,7 +143,7 @@ class _Trial:
 
     def stands(self, net: nn.Module) -> bool:
         """Does the network need nothing of its parameters but themselves?"""
-        if _collections() != self._collections:
+        if _collections() != self._collections or own_readers(net):
             return False
         tensors = _young_tensors()
         made_here = {id(tensor) for tensor in tensors}
@@ -151,6 +151,10 @@ class _Trial:
             self._give_back(key)  # it is older than this network: another one uses it
         registered = {id(tensor) for tensor in net.parameters()}
         known = registered | self.emptied.keys()
+        outer = self._outer
+        while outer is not None:
+            known |= outer.emptied.keys()
+            outer = outer._outer
         derived = [weakref.ref(tensor) for tensor in tensors if tensor.is_meta and id(tensor) not in known]
         del tensors
         if any(ref() is not None for ref in derived):
@@ -176,7 +180,7 @@ class _Trial:
         with contextlib.suppress(RuntimeError), torch.no_grad():  # something derived from it is still there
             _swap(one.parameter, one.memory)
             for call in one.skipped:
-                call()
+                call(one.parameter)
 
     def _shared_memory(self) -> bool:
         """Does anything else use the memory that a parameter had, so that filling it would be seen there?"""
@@ -218,8 +222,8 @@ def filling() -> Iterator[None]:
                 if own.is_meta:
                     _swap(own, torch.nn.Parameter(source, requires_grad=own.requires_grad))
                     return own
-                if own.data_ptr() == source.data_ptr():  # a tie, which has this tensor already
-                    return own
+                if own.data_ptr() == source.data_ptr() and own.stride() == source.stride():
+                    return own  # a tie, which has this tensor already
             return func(*args, **(kwargs or {}))
 
     with RealParameters(), Mode():
@@ -241,7 +245,9 @@ def _without_initialisation(trial: _Trial) -> Iterator[None]:
                 if tensor.is_meta:
                     one = trial.emptied.get(id(tensor))
                     if one is not None:
-                        one.skipped.append(lambda: func(*args, **kwargs))
+                        # Without the tensor itself, which it would keep alive.
+                        rest, named = args[1:], {key: kwargs[key] for key in kwargs if key != "tensor"}
+                        one.skipped.append(lambda parameter: func(parameter, *rest, **named))
                     return tensor
             return func(*args, **kwargs)
 
@@ -270,9 +276,21 @@ def _swap(one: nn.Parameter, other: nn.Parameter) -> None:
     """Exchange the tensors of two parameters; each keeps its attributes."""
     import torch
 
-    torch.utils.swap_tensors(one, other)  # type: ignore[no-untyped-call]
+    torch.utils.swap_tensors(one, other)  # type: ignore[no-untyped-call]  # torch gives it no types
     vars(one).update(vars(other))
     vars(other).clear()
+
+
+def own_readers(net: nn.Module) -> tuple[str, ...]:
+    """The prefixes of modules that read a state in their own way, such as one with older names."""
+    from torch.nn import Module
+
+    found = []
+    for path, module in net.named_modules():
+        own = type(module)._load_from_state_dict is not Module._load_from_state_dict
+        if module._load_state_dict_pre_hooks or (own and not type(module).__module__.startswith("torch.nn.")):
+            found.append(f"{path}." if path else "")
+    return tuple(found)
 
 
 def _hooked(parameter: nn.Parameter) -> bool:

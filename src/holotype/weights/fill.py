@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from holotype.errors import LoadingError, MismatchError
 from holotype.records import _Record
 from holotype.text import listed
-from holotype.weights.empty import RealParameters, filling
+from holotype.weights.empty import RealParameters, filling, own_readers
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +94,7 @@ def fill(
     may_lack = set(allow_missing)
     new = tuple(name for name in own if name not in given and (name.endswith(_OPTIONAL) or name in may_lack))
     in_file = {new: old for old, new in names.items()}
-    translated = _translated(net)
+    translated = own_readers(net)
     _check(own, given, new, in_file, origin, lambda name: name.startswith(translated))
 
     filled: dict[str, Any] = {name: own[name] for name in new}
@@ -112,7 +112,9 @@ def fill(
     try:
         with filling():
             net.load_state_dict(filled, strict=True)
-    except RuntimeError as error:  # names that only the network's own hooks translate
+    except RuntimeError as error:
+        if not translated:  # then the names and shapes were compared above
+            raise
         raise MismatchError(f"{origin} does not fit the network: {error}", given=tuple(given)) from error
     left = [name for name, tensor in _tensors(net) if tensor.is_meta]
     if left:
@@ -134,7 +136,7 @@ def _by_own_names(
 
 def _value(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
     """A tensor in the network's dtype, each element with a place of its own."""
-    value = tensor.detach().to(dtype)
+    value = tensor.detach() if dtype is None else tensor.detach().to(dtype)
     # An expanded tensor has one number in the place of many: fine to read, wrong to train.
     return value if value.is_contiguous() or _dense(value) else value.contiguous()
 
@@ -182,18 +184,6 @@ def _check(
             f"{origin} does not fit the network:\n" + "\n".join(lines),
             given=(*missing, *unexpected, *shapes, *kinds),
         )
-
-
-def _translated(net: nn.Module) -> tuple[str, ...]:
-    """The prefixes of modules that read a state in their own way, such as one with older names."""
-    from torch.nn import Module
-
-    found = []
-    for path, module in net.named_modules():
-        own = type(module)._load_from_state_dict is not Module._load_from_state_dict
-        if module._load_state_dict_pre_hooks or (own and not type(module).__module__.startswith("torch.nn.")):
-            found.append(f"{path}." if path else "")
-    return tuple(found)
 
 
 def is_lazy(tensor: torch.Tensor) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holotype.catalog.network_record import KEY, record_of, unwrap
-from holotype.catalog.values import as_data, as_json, fingerprint, from_data
+from holotype.catalog.values import as_data, as_json, as_python, fingerprint, from_data
 from holotype.errors import LoadingError, MetadataError, MismatchError
 from holotype.files import writing
 from holotype.frozen import thaw
@@ -98,7 +98,8 @@ def save_pretrained(
     state, kept = tensors_of(inner)
     complete = _checked(inner, state, name_of, complete, registry)
     record = described(inner, complete, info or {}, classes, signature, preprocessing, rgb_stats)
-    record.update({"name": name, "metrics": metrics_from(metrics), "license": license, **metadata})
+    given = metrics if isinstance(metrics, Mapping) else list(metrics)
+    record.update({"name": name, "metrics": metrics_from(as_python(given)), "license": license, **metadata})
     record.setdefault("task", None)
     if record["task"] is None:
         record["task"] = registry.get_model_info(name_of).task

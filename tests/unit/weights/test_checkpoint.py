@@ -87,6 +87,19 @@ def test_the_state_that_is_loaded_and_what_else_is_there(tmp_path, content, key,
         assert read_checkpoint(tmp_path / "x.pt", "pt", key=other).key == other
 
 
+def test_one_mapping_in_many_places_is_looked_at_once(tmp_path):
+    """Three levels of 3,000 keys each, in a file of some 200 kB: 27,000,000,000 places."""
+    content = {"weight": 1.0}
+    for _ in range(3):
+        content = dict.fromkeys((f"k{n}" for n in range(3000)), content)
+    torch.save(content, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="holds no state dict"):
+        read_checkpoint(tmp_path / "x.pt", "pt")
+    shared = {"model": STATE, "backup": STATE}
+    torch.save(shared, tmp_path / "y.pt")
+    assert read_checkpoint(tmp_path / "y.pt", "pt").others == ("backup",)
+
+
 def test_the_average_of_swa(tmp_path):
     averaged = torch.optim.swa_utils.AveragedModel(torch.nn.Linear(2, 2))
     torch.save(averaged.state_dict(), tmp_path / "x.pt")

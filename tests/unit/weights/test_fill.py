@@ -116,7 +116,9 @@ def test_a_constructor_that_loads_a_part():
         def __init__(self):
             super().__init__()
             self.before = nn.Linear(2, 2)
-            self.teacher, _ = filled(state=state)
+            empty = build_empty(Net)
+            assert all(parameter.is_meta for parameter in empty.parameters())
+            self.teacher, _ = filled(empty, state)
             self.after = nn.Linear(2, 2)
 
     net = build_empty(Outer)
@@ -333,6 +335,71 @@ def test_a_module_that_reads_its_state_in_its_own_way():
         filled(build_empty(Outer), {**state, "layer.weight": torch.ones(3, 3)})
 
 
+@pytest.mark.parametrize("way", ["data", "slice", "transposed", "cast", "spread"])
+def test_a_module_that_copies_into_its_parameters_itself(way):
+    class Copying(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(2, 2))
+
+        def _load_from_state_dict(self, state_dict, prefix, *more):
+            value = state_dict[f"{prefix}weight"]
+            with torch.no_grad():
+                if way == "data":
+                    self.weight.data.copy_(value)
+                elif way == "slice":
+                    self.weight[0].copy_(value[0])
+                elif way == "transposed":
+                    self.weight.copy_(value.T.contiguous().T)
+                elif way == "cast":
+                    self.weight.copy_(value.double())
+                else:
+                    self.weight.copy_(value[:1])
+
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = Copying()
+            self.layer = nn.Linear(2, 2)
+
+    state = {**Outer().state_dict(), "inner.weight": torch.tensor([[1.0, 2.0], [3.0, 4.0]])}
+    expected = Outer()
+    expected.load_state_dict({name: value.clone() for name, value in state.items()})
+    net, _ = filled(build_empty(Outer), state)
+    assert torch.equal(net.inner.weight, expected.inner.weight) and net.inner.weight.dtype == torch.float32
+    assert torch.equal(net.layer.weight, state["layer.weight"])
+
+
+def test_what_copying_refuses_is_refused():
+    class Overlapping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(2, 2))
+
+        def _load_from_state_dict(self, *arguments):
+            super()._load_from_state_dict(*arguments)
+            with torch.no_grad():
+                self.weight.copy_(self.weight.T)
+
+    with pytest.raises(MismatchError, match="single memory location"):
+        filled(build_empty(Overlapping), {"weight": torch.arange(4.0).view(2, 2)})
+
+
+def test_building_empty_does_not_touch_a_parameter_of_another_network():
+    shared = nn.Parameter(torch.tensor([1.0, 2.0]))
+
+    class Sharing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shared = shared
+            self.layer = nn.Linear(2, 2)
+
+    first = Sharing()
+    second = build_empty(Sharing)
+    assert first.shared is second.shared is shared
+    assert second.layer.weight.is_meta and shared.tolist() == [1.0, 2.0]
+
+
 def test_a_lazy_module_takes_the_shape_of_the_file():
     class Lazy(nn.Module):
         def __init__(self):
@@ -348,7 +415,8 @@ def test_what_modules_make_for_themselves_keeps_its_values(project):
     """At import, at an import inside a constructor, once for all networks, in a class body."""
     project.write(
         {
-            "src/helper.py": "import torch\nLAYER = torch.nn.Linear(2, 2)\nVALUES = torch.nn.Parameter(torch.ones(2))\n",
+            "src/helper.py": "import torch\nLAYER = torch.nn.Linear(2, 2)\nVALUES = torch.nn.Parameter(torch.ones(2))\n"
+            "HALF = torch.nn.init.ones_(LAYER.bias).detach() / 2\n",
             "src/model/net.py": """
 import functools
 import torch
@@ -397,7 +465,7 @@ class Net(nn.Module):
         values = [*(p for layer in layers for p in layer.parameters()), helper.VALUES, *net.Net.scale]
         assert not any(p.is_meta for p in values)
         assert all(p.isfinite().all() and 0 < p.abs().max() < 4 for p in values)
-        result = [helper.VALUES.tolist(), net.Net.scale[0].tolist()]
+        result = [helper.VALUES.tolist(), helper.HALF.tolist(), net.Net.scale[0].tolist()]
         """
     )
-    assert found == [[1.0, 1.0], [3.0, 3.0]]
+    assert found == [[1.0, 1.0], [0.5, 0.5], [3.0, 3.0]]

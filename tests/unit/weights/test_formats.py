@@ -227,6 +227,15 @@ def test_a_program_with_a_broken_record_is_described_without_it(small, tmp_path,
     assert found.format == "pt2" and found.architecture is None and found.members
 
 
+def test_a_program_with_a_flipped_bit_in_its_record_is_damaged(small, tmp_path):
+    export(small, tmp_path / "x.pt2", example=lambda batch: (torch.randn(batch, 3, 16, 16),))
+    content = bytearray((tmp_path / "x.pt2").read_bytes())
+    content[content.find(b"config_fingerprint")] ^= 1
+    (tmp_path / "x.pt2").write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        inspect_file(tmp_path / "x.pt2")
+
+
 def test_what_cannot_be_exported(small, tmp_path, monkeypatch):
     class Branching(torch.nn.Module):
         def forward(self, x):

@@ -237,6 +237,10 @@ def test_a_format_that_cannot_be_written_is_refused(registry, tmp_path, name):
             [{"name": "accuracy", "value": 0.9, "split": "test"}],
         ),
         ([{"name": "auroc", "value": 0.7}], [{"name": "auroc", "value": 0.7}]),
+        (
+            {"loss": np.float32(0.5), "auroc": torch.tensor(0.25)},
+            [{"name": "loss", "value": 0.5}, {"name": "auroc", "value": 0.25}],
+        ),
     ],
 )
 def test_metrics_are_kept_with_their_values(registry, tmp_path, given, kept):

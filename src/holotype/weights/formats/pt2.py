@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from holotype.errors import CheckpointError
 from holotype.weights.formats.interface import Contents, Program
-from holotype.weights.formats.opened import OpenedFile
+from holotype.weights.formats.opened import OpenedFile, first_line
 from holotype.weights.formats.safetensors import record_from
 from holotype.weights.formats.zip import open_zip
 
@@ -30,17 +32,23 @@ def matches(front: bytes, members: Collection[str]) -> bool:
 
 
 def inspect(file: OpenedFile) -> Contents:
-    """The names in the archive, and the record that `export` wrote; nothing else is opened."""
+    """The names in the archive, and the record that `export` wrote; nothing else is opened.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
     with open_zip(file) as archive:
-        return Contents(members=tuple(archive.namelist()), record=record_from(_texts(archive)))
+        return Contents(members=tuple(archive.namelist()), record=record_from(_texts(archive, file.path)))
 
 
-def _texts(archive: zipfile.ZipFile) -> dict[str, str]:
+def _texts(archive: zipfile.ZipFile, path: Path) -> dict[str, str]:
     own = [one for one in archive.infolist() if one.filename.endswith(f"/extra/{_RECORD}")]
     if len(own) != 1 or own[0].file_size > _LARGEST_RECORD:
         return {}
     try:
         texts = json.loads(archive.read(own[0]))
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise CheckpointError(f"{path} is damaged: {first_line(error)}.", given=str(path)) from error
     except (ValueError, RecursionError):
         return {}
     return (

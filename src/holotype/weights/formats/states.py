@@ -92,7 +92,7 @@ def choose(content: Mapping[Any, Any], path: Path, key: str | None = None) -> St
     """
     if key is None and _is_state(content):
         return State(*_without_counter(dict(content)))
-    found = dict(_states(content, "", 0))
+    found = dict(_states(content, "", 0, {}))
     if key is None:
         key = _preferred(found, content, path)
     elif key not in found:
@@ -143,15 +143,23 @@ def _preferred(found: Mapping[str, Mapping[str, Any]], content: Mapping[Any, Any
     raise CheckpointError(f"{path} holds no state dict: {problem}.", given=str(path))
 
 
-def _states(content: Mapping[Any, Any], prefix: str, depth: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every state within a mapping, with its dotted key."""
+def _states(
+    content: Mapping[Any, Any], prefix: str, depth: int, looked: dict[int, bool]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every state within a mapping, with its dotted key.
+
+    Each mapping is looked at once (`looked`: is it a state?): a small file can nest one in itself many times.
+    """
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Mapping) or name.lower() in _OTHERS:
             continue
-        if _is_state(value):
+        is_new = id(value) not in looked
+        if is_new:
+            looked[id(value)] = _is_state(value)
+        if looked[id(value)]:
             yield f"{prefix}{name}", value
-        elif depth < _DEEPEST:
-            yield from _states(value, f"{prefix}{name}.", depth + 1)
+        elif is_new and depth < _DEEPEST:
+            yield from _states(value, f"{prefix}{name}.", depth + 1, looked)
 
 
 def _is_state(value: Mapping[Any, Any]) -> bool:
